@@ -5,12 +5,14 @@
  * A kernel is compiled to one position-independent blob without outside relocations. It holds, for
  * the kernel (one plan):
  *
- *   setup(args)                    fills the derived dims, the bytes of call buffers and of a task's
- *                                  scratch; returns 0, or k + 1 when require number k fails
+ *   setup(args)                    fills the derived dims, then returns -1 if the kernel's !plan(..)
+ *                                  condition is false, or k + 1 when require number k fails; else
+ *                                  fills the bytes of call buffers and of a task's scratch, returns 0
  *   for each launch:
- *     list(args, table, room)      enumerates tasks in task order: writes rows of `width` words
- *                                  { cost, nest, par indices and end names in order } into table
- *                                  (at most `room` of them; table may be NULL), returns the count
+ *     list(args, table, room, skip)  enumerates tasks in task order: leaves out the first `skip`,
+ *                                  writes rows of `width` words { cost, nest, par indices and end
+ *                                  names in order } of the next ones into table, at most `room` of
+ *                                  them; returns how many it wrote (room 0: how many there are in all)
  *     task(args, row, scratch)     runs one task
  *
  * All pointers of tensors point at element 0; strides are in elements; the innermost stride is 1
@@ -52,7 +54,7 @@ typedef struct qn_abi_args {
 enum { QN_ABI_FLAG_INDEX = 1 }; /* flag(.., E_INDEX) */
 
 typedef int64_t (*qn_abi_setup)(const qn_abi_args *args);
-typedef int64_t (*qn_abi_list)(const qn_abi_args *args, int64_t *table, int64_t room);
+typedef int64_t (*qn_abi_list)(const qn_abi_args *args, int64_t *table, int64_t room, int64_t skip);
 typedef void (*qn_abi_task)(const qn_abi_args *args, const int64_t *row, void *scratch);
 
 /* One launch of a blob. */
