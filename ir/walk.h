@@ -14,7 +14,8 @@ typedef bool (*qn_visit_fn)(void *user, const qn_expr *x);
 void qn_visit(const qn_expr *x, qn_visit_fn f, void *user);
 
 /* The expressions a statement owns directly, in text order: right sides, indices, bounds, steps,
- * initial values, cost, condition, yields, attribute arguments. Not those of nested blocks. */
+ * initial values, cost, condition, yields, the arguments of !full (those of other attributes are
+ * words, and so are layouts and pads). Not those of nested blocks. */
 void qn_stmt_exprs(const qn_stmt *s, qn_visit_fn f, void *user);
 /* The same for a block and all that is nested in it. */
 void qn_block_visit(const qn_block *b, qn_visit_fn f, void *user);
@@ -35,7 +36,7 @@ qn_expr *qn_rewrite(qn_ir *ir, qn_expr *x, qn_rewrite_fn f, void *user);
 void qn_stmt_rewrite(qn_ir *ir, qn_stmt *s, bool deep, qn_rewrite_fn f, void *user);
 void qn_block_rewrite(qn_ir *ir, qn_block *b, qn_rewrite_fn f, void *user);
 
-/* Replaces names by expressions. */
+/* Replaces names by expressions. Where a name stands for another name, loads from it follow. */
 typedef struct qn_binding {
     qn_sym name;
     qn_expr *x;
