@@ -5,6 +5,7 @@
 
 #include "ir/base/arena.h"
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 typedef struct qn_buf {
@@ -26,7 +27,12 @@ void qn_buf_printf(qn_buf *b, const char *format, ...);
 void qn_buf_vprintf(qn_buf *b, const char *format, va_list args);
 
 /* The shortest decimal that reads back as the same double, always with '.' or 'e'
- * (inf and nan as those words). */
+ * (inf and nan as those words). The locale has no say in it. */
 void qn_buf_double(qn_buf *b, double x);
+
+/* Reads digits [. digits] [e [+-] digits], in every locale alike. False if the number is too large
+ * for a double or written with more than QN_DOUBLE_TEXT bytes. */
+enum { QN_DOUBLE_TEXT = 400 };
+bool qn_double_of_text(const char *text, size_t length, double *out);
 
 #endif
