@@ -32,7 +32,7 @@ typedef struct qn_bound {
 } qn_bound;
 
 typedef struct qn_fault { /* the first rule broken: "V-TYPE" and its words */
-    const char *rule;
+    const char *rule; /* NULL: only the consequence of an earlier fault */
     const char *text;
     qn_place place;
 } qn_fault;
@@ -44,11 +44,15 @@ struct qn_env {
     qn_env *parent;
     qn_bound *at;
     int32_t count, cap;
+    int32_t *slots; /* hash table into at, once there are many */
+    int32_t nslots;
+    const qn_norm *norm; /* inside whose sums or finish; or NULL */
     qn_fault fault; /* set in the environment that the failing call was given */
 };
 
 qn_env *qn_env_kernel(qn_ir *ir, const qn_ir_file *file, const qn_kernel_ir *k);
 qn_env *qn_env_push(qn_env *parent);
+/* A name of type QN_NO_TYPE stands for something ill-typed: its uses fail without a rule. */
 const qn_bound *qn_env_find(const qn_env *e, qn_sym name);
 void qn_env_define(qn_env *e, const qn_bound *b);
 
@@ -63,6 +67,9 @@ bool qn_env_stmt(qn_env *e, const qn_stmt *s);
 /* Defines indices, end names and carries for the inside of a loop. */
 bool qn_env_enter_loop(qn_env *e, const qn_stmt *loop);
 
+/* Does every literal inside x, whose type is a literal one, fit the dtype it takes? Else V-TYPE. */
+bool qn_literals_fit(qn_env *e, const qn_expr *x, qn_dtype t);
+
 /* Union of axes by name; false and V-AXIS if two extents of one name disagree. */
 bool qn_type_union(qn_env *e, const qn_type *ts, int n, qn_type *out);
 
@@ -70,7 +77,7 @@ bool qn_type_union(qn_env *e, const qn_type *ts, int n, qn_type *out);
 int64_t qn_extent_const(const qn_env *e, qn_extent x);
 
 /* What `fold @norm(..)` means as plain statements, in order: the stat, the weight, each sum; then
- * one expression a result. Names are "%.<name>", which no text can contain. */
+ * one expression a result. Names are "%.<name>" and "%.weight", which no text can contain. */
 typedef struct qn_fold_meaning {
     qn_norm_def *lets;
     int32_t nlets;
