@@ -13,25 +13,25 @@
 
 /* What passes may know of a machine. */
 typedef struct qn_machine {
-    const char *name;       /* "x86-64-v4" */
-    int32_t lanes;          /* 32-bit lanes a register: 1, 8, 16 */
-    int32_t registers;      /* vector registers: 16, 32 */
-    int64_t l1, l2;         /* bytes a core */
+    const char *name;  /* "x86-64-v4" */
+    int32_t lanes;     /* 32-bit lanes a register: 1, 8, 16 */
+    int32_t registers; /* vector registers: 16, 32 */
+    int64_t l1, l2;    /* bytes a core */
 } qn_machine;
 
 typedef struct qn_pass_cx {
-    qn_ir *ir;              /* the home of results and names */
-    qn_arena *scratch;      /* released by the runner after the pass; never intern in it */
+    qn_ir *ir;                   /* the home of results and names */
+    qn_arena *scratch;           /* released by the runner after the pass; never intern in it */
     const qn_schedule *schedule; /* never NULL */
     const qn_machine *machine;
-    qn_diags *diags;        /* errors and remarks */
+    qn_diags *diags; /* errors and remarks */
 } qn_pass_cx;
 
 typedef struct qn_pass {
     const char *name; /* as in --passes= and in golden tests */
     const char *doc;  /* one sentence */
-    /* Is the text ready for this pass? A predicate over the text, never a stored flag; NULL: always.
-     * On false *why says what is missing. */
+    /* Is the text ready for this pass? A predicate over the text, never a stored flag; NULL:
+     * always. On false *why says what is missing. */
     bool (*ready)(const qn_ir_file *f, const qn_kernel_ir *k, const char **why);
     /* False: an error is in cx->diags. Nothing to do is success. */
     bool (*run)(qn_pass_cx *cx, qn_ir_file *f, qn_kernel_ir *k);
@@ -46,10 +46,10 @@ extern const qn_pass *const qn_pipeline[];
 const qn_pass *qn_pass_find(const char *name); /* or NULL */
 
 typedef struct qn_pipeline_options {
-    const char *only;  /* "tile,stream": these, in this order; NULL: the pipeline */
-    const char *stop;  /* run up to and with this one; NULL: all */
-    bool reparse;      /* print and parse between every two passes */
-    bool verify;       /* verify after every pass */
+    const char *only; /* "tile,stream": these, in this order; NULL: the pipeline */
+    const char *stop; /* run up to and with this one; NULL: all */
+    bool reparse;     /* print and parse between every two passes */
+    bool verify;      /* verify after every pass */
     /* Called after each pass, e.g. to print; may be NULL. */
     void (*after)(void *user, const qn_pass *p, const qn_ir_file *f, bool changed, double seconds);
     void *user;
