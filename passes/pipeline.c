@@ -100,17 +100,14 @@ static double now(void)
 
 static const qn_place nowhere = {0, 0, 0};
 
-/* Prints and parses *f. The text of a pass always parses; if not, the pass or the printer is wrong.
- */
-static bool reparse(qn_pass_cx *cx, qn_ir_file **f)
+/* Prints and parses *f. From here on places are those of the printed text, so diagnostics quote it.
+ * The text of a pass always parses; if not, the pass or the printer is wrong. */
+static bool reparse(qn_pass_cx *cx, qn_ir_file **f, const qn_pass *p)
 {
     const char *text = qn_file_text(cx->ir->arena, *f);
-    const char *path = cx->diags->path, *source = cx->diags->source;
-    cx->diags->path = "<after a pass>";
+    cx->diags->path = qn_diag_text(cx->diags, "<after %s>", p->name);
     cx->diags->source = text;
     qn_ir_file *fresh = qn_parse(cx->ir, text, strlen(text), cx->diags);
-    cx->diags->path = path;
-    cx->diags->source = source;
     if (fresh) {
         *f = fresh;
     }
@@ -150,7 +147,7 @@ static bool run_one(qn_pass_cx *cx, qn_ir_file **f, const char *kernel, const qn
         }
         return false;
     }
-    if (o->reparse && !reparse(cx, f)) {
+    if (o->reparse && !reparse(cx, f, p)) {
         return false;
     }
     if (o->verify && !qn_verify(*f, cx->diags)) {

@@ -355,17 +355,21 @@ static void read_let(sweep *w, qn_stmt *s, reader *r)
         w->entries.at[r->at].s = NULL;
         return;
     }
-    int first = w->items.count;
-    qn_expr *rest = qn_rewrite(w->ir, x, take_item, r);
-    if (w->items.count > first && rest->kind == QN_NAME && s->u.let.nnames == 1 &&
-        s->attrs.count == 0 && w->items.at[w->items.count - 1].names[0] == rest->u.name) {
+    if (x->kind == QN_AXOP && contracts(w, x) && can_carry(x->u.axop.op) && s->u.let.nnames == 1 &&
+        s->attrs.count == 0) {
         /* the let is the contraction itself and lends it its name */
-        item *i = &w->items.at[w->items.count - 1];
-        i->names = s->u.let.names;
-        w->names.at[w->names.count - 1].name = s->u.let.names[0];
+        qn_expr *copy = QN_NEW(w->ir->arena, qn_expr);
+        qn_expr **args = QN_NEWN(w->ir->arena, qn_expr *, x->u.axop.args.count);
+        for (int n = 0; n < x->u.axop.args.count; n++) {
+            args[n] = qn_rewrite(w->ir, x->u.axop.args.at[n], take_item, r);
+        }
+        *copy = *x;
+        copy->u.axop.args.at = args;
+        add_item(w, copy, s->u.let.names, 1, r->at);
         w->entries.at[r->at].s = NULL;
         return;
     }
+    qn_expr *rest = qn_rewrite(w->ir, x, take_item, r);
     qn_stmt *copy = qn_let_n(w->ir, s->u.let.names, s->u.let.nnames, rest);
     copy->place = s->place;
     copy->attrs = s->attrs;
@@ -503,6 +507,13 @@ static bool finite_beyond(const sweep *w, const qn_expr *x)
     }
 }
 
+/* select(c, x, constant) with a condition that has the axis. */
+static bool is_conditional(const sweep *w, const qn_expr *x)
+{
+    return x->kind == QN_OP && x->u.op.op == QN_OP_SELECT && x->u.op.args.at[2]->kind == QN_LIT &&
+           qn_cut_touches(&w->cut, x->u.op.args.at[0]);
+}
+
 /* Is x zero there? */
 static bool zero_beyond(const sweep *w, const qn_expr *x)
 {
@@ -512,9 +523,11 @@ static bool zero_beyond(const sweep *w, const qn_expr *x)
     switch (x->kind) {
     case QN_LIT:
         return x->u.lit.type == QN_FLT_LIT ? x->u.lit.f == 0.0 : x->u.lit.i == 0;
-    case QN_NAME: {
+    case QN_NAME: { /* write_value puts the end of the axis into the condition of a select */
         const known *k = find_known(w, x->u.name);
-        return k && k->row && zero_beyond(w, k->row);
+        return k && k->row &&
+               (is_conditional(w, k->row) ? zero_beyond(w, k->row->u.op.args.at[2])
+                                          : zero_beyond(w, k->row));
     }
     case QN_LOAD: { /* an index that is the axis itself leaves the memory where the axis ends */
         bool leaves = false;
@@ -676,11 +689,12 @@ static void write_arg(sweep *w, const item *i)
     qn_expr *none = identity(ir, op, dtype);
     const qn_sym *over = i->x->u.axop.over;
     int nover = i->x->u.axop.nover;
-    qn_expr *v = emit_let(w, suffixed(w, i->names[0], "_x"),
-                          guarded(w, i->x->u.axop.args.at[0], none, false));
+    qn_expr *v = guarded(w, i->x->u.axop.args.at[0], none, false);
     if (qn_dtype_is_float(dtype)) { /* NaN counts as absent */
+        v = emit_let(w, suffixed(w, i->names[0], "_v"), v);
         v = qn_op3(ir, QN_OP_SELECT, qn_op2(ir, QN_OP_EQ, v, v), v, none);
     }
+    v = emit_let(w, suffixed(w, i->names[0], "_x"), v);
     qn_expr *top =
         emit_let(w, suffixed(w, i->names[0], "_top"), qn_axop1(ir, best_op, v, over, nover));
     qn_expr *where = qn_axop1(ir, op, v, over, nover);
@@ -947,6 +961,21 @@ static void mark_needed(const sweep *w, int level, bool *needed)
     }
 }
 
+/* A value with the axis. Nobody sees its overhang: stores drop it, contractions mask it. So a
+ * select that gives a constant somewhere may give it beyond the end too. */
+static void write_value(sweep *w, qn_stmt *s)
+{
+    qn_expr *x = s->kind == QN_LET ? s->u.let.x : NULL;
+    if (x && !w->cut.exact && is_conditional(w, x)) {
+        qn_expr *in = condition_of(w, x->u.op.args.at[0]);
+        s->u.let.x = qn_op3(w->ir, QN_OP_SELECT, in, x->u.op.args.at[1], x->u.op.args.at[2]);
+    }
+    w->bare = w->bare || s->kind == QN_STORE;
+    qn_attr_remove(&s->attrs, "mask"); /* of the whole row; ranges marks the loop's own */
+    qn_cut_stmt(&w->cut, s);
+    emit(w, s);
+}
+
 static void write_item(sweep *w, const item *i)
 {
     if (i->x->kind == QN_FOLD) {
@@ -982,11 +1011,7 @@ static void write_loop(sweep *w, int level, qn_block *out, qn_env *env)
             }
         }
         if (n < w->entries.count && needed[n]) {
-            qn_stmt *s = qn_stmt_copy(ir, w->entries.at[n].s);
-            w->bare = w->bare || s->kind == QN_STORE;
-            qn_attr_remove(&s->attrs, "mask"); /* of the whole row; ranges marks the loop's own */
-            qn_cut_stmt(&w->cut, s);
-            emit(w, s);
+            write_value(w, qn_stmt_copy(ir, w->entries.at[n].s));
         }
     }
     if (w->conditions.count == 1 &&
@@ -1108,6 +1133,15 @@ static qn_sym norm_name(qn_tool *t, qn_sym base)
     return qn_tool_fresh(t, text);
 }
 
+/* Data and constants spoil no zero weight. */
+static bool is_data(const qn_expr *x)
+{
+    while (x->kind == QN_OP && x->u.op.op == QN_OP_CAST) {
+        x = x->u.op.args.at[0];
+    }
+    return x->kind == QN_LOAD || (x->kind == QN_LIT && isfinite(x->u.lit.f));
+}
+
 static qn_expr *select_if(qn_ir *ir, qn_expr *c, qn_expr *x, qn_expr *other)
 {
     return c ? qn_op3(ir, QN_OP_SELECT, c, x, other) : x;
@@ -1145,7 +1179,7 @@ void qn_unfold(qn_tool *t, qn_env *env, const qn_stmt *fold, qn_block *out)
     for (int n = 0; n < norm->nsums; n++) {
         qn_expr *e = in_norm(ir, norm, norm->sums[n].x, &m);
         qn_type type;
-        if (in && !is_one(e) && qn_type_infer(env, e, &type)) {
+        if (in && !is_data(e) && qn_type_infer(env, e, &type)) {
             e = select_if(ir, in, e, zero_of(ir, type.dtype));
         }
         bind(&m, norm->sums[n].name,

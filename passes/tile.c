@@ -22,6 +22,9 @@ typedef struct uses {
     bool contracted; /* by an op that a loop over blocks can take */
     bool whole;      /* by an op that needs the whole axis at once */
     bool renamed;    /* by `as` */
+    bool shared;     /* a store to shared memory that the axis does not reach */
+    qn_symset bufs;  /* memory of the task */
+    qn_arena *arena;
 } uses;
 
 static bool over_axis(const qn_sym *over, int n, qn_sym axis)
@@ -53,6 +56,21 @@ static bool note_use(void *user, const qn_expr *x)
         }
     }
     return true;
+}
+
+/* A store without the axis is done by one task; in every block's task it would be done again. */
+static void note_reach(void *user, qn_stmt *s)
+{
+    uses *u = user;
+    if (s->kind == QN_BUF) {
+        qn_symset_add(u->arena, &u->bufs, s->u.buf.name);
+    } else if (s->kind == QN_STORE && !qn_symset_has(&u->bufs, s->u.store.base)) {
+        bool reached = false;
+        for (int n = 0; n < s->u.store.index.count; n++) {
+            reached = reached || qn_cut_touches(u->cut, s->u.store.index.at[n]);
+        }
+        u->shared = u->shared || !reached;
+    }
 }
 
 typedef struct private_bufs {
@@ -130,7 +148,7 @@ static bool tile_axis(qn_tool *t, qn_sym axis, qn_extent extent, int64_t size, i
 {
     qn_stmt *par = t->par;
     qn_cut cut = {.ir = t->ir, .kernel = t->kernel, .axis = axis, .extent = extent, .size = size};
-    uses u = {.cut = &cut};
+    uses u = {.cut = &cut, .arena = t->cx->scratch};
     qn_block_visit(&par->u.loop.body, note_use, &u);
     if (u.whole) {
         qn_remark(t->cx, "W-REDUCED", par->place, "%s, by an op that needs all of it at once",
@@ -141,6 +159,11 @@ static bool tile_axis(qn_tool *t, qn_sym axis, qn_extent extent, int64_t size, i
         return true;
     }
     qn_cut_rows(&cut, t->cx->scratch, &par->u.loop.body);
+    qn_block_stmts(&par->u.loop.body, note_reach, &u);
+    if (u.shared) {
+        qn_remark(t->cx, "W-NOTILE", par->place, "a store does not have the axis %s", axis);
+        return true;
+    }
     private_bufs p = {.cut = &cut, .arena = t->cx->scratch};
     qn_block_stmts(&par->u.loop.body, note_private, &p);
     whole_index w = {.bufs = &p};
