@@ -17,11 +17,7 @@
 
 /* ---------------------------------------------------------------- faults */
 
-#if defined(__GNUC__)
-__attribute__((format(printf, 4, 5)))
-#endif
-static bool
-fail(qn_env *e, const char *rule, qn_place place, const char *format, ...)
+bool qn_env_fail(qn_env *e, const char *rule, qn_place place, const char *format, ...)
 {
     qn_buf b = qn_buf_of(e->ir->arena);
     va_list args;
@@ -104,6 +100,8 @@ qn_env *qn_env_push(qn_env *parent)
     e->ir = parent->ir;
     e->file = parent->file;
     e->parent = parent;
+    e->check = parent->check;
+    e->user = parent->user;
     return e;
 }
 
@@ -149,7 +147,8 @@ static bool is_dim(qn_env *e, qn_axis a, qn_place place)
     }
     const qn_bound *b = qn_env_find(e, a.extent.dim);
     if (!b || b->kind != QN_BOUND_DIM) {
-        return fail(e, "V-DIM", place, "extent %s of axis %s is no dim", a.extent.dim, a.name);
+        return qn_env_fail(e, "V-DIM", place, "extent %s of axis %s is no dim", a.extent.dim,
+                           a.name);
     }
     return true;
 }
@@ -192,13 +191,13 @@ static bool unite(qn_env *e, const qn_type *ts, int n, qn_place place, qn_type *
                 at++;
             }
             if (at == QN_MAX_AXES) {
-                return fail(e, "V-AXIS", place, "a value has at most %d axes", QN_MAX_AXES);
+                return qn_env_fail(e, "V-AXIS", place, "a value has at most %d axes", QN_MAX_AXES);
             }
             if (at == rank) {
                 axes[rank++] = a;
             } else if (!qn_extent_equal(axes[at].extent, a.extent)) {
-                return fail(e, "V-AXIS", place, "axis %s is %s here and %s there", a.name,
-                            extent_text(e, axes[at].extent), extent_text(e, a.extent));
+                return qn_env_fail(e, "V-AXIS", place, "axis %s is %s here and %s there", a.name,
+                                   extent_text(e, axes[at].extent), extent_text(e, a.extent));
             }
         }
     }
@@ -219,12 +218,13 @@ static bool without(qn_env *e, const qn_type *t, const qn_sym *over, int nover, 
     int rank = 0;
     for (int k = 0; k < nover; k++) {
         if (!qn_type_axis(t, over[k])) {
-            return fail(e, "V-AXIS", place, "%s: %s has no axis %s to work over", what,
-                        text_of(e, t), over[k]);
+            return qn_env_fail(e, "V-AXIS", place, "%s: %s has no axis %s to work over", what,
+                               text_of(e, t), over[k]);
         }
         for (int j = 0; j < k; j++) {
             if (over[j] == over[k]) {
-                return fail(e, "V-AXIS", place, "%s works over axis %s twice", what, over[k]);
+                return qn_env_fail(e, "V-AXIS", place, "%s works over axis %s twice", what,
+                                   over[k]);
             }
         }
     }
@@ -272,8 +272,8 @@ static bool literal_fits(qn_env *e, const qn_expr *x, bool minus, qn_dtype t)
     if (x->u.lit.type == QN_BOOL || fits) {
         return true;
     }
-    return fail(e, "V-TYPE", x->place, "%s%s is outside the range of %s", minus ? "-" : "",
-                qn_expr_text(e->ir->arena, x), qn_dtype_name(qn_dtype_settle(t)));
+    return qn_env_fail(e, "V-TYPE", x->place, "%s%s is outside the range of %s", minus ? "-" : "",
+                       qn_expr_text(e->ir->arena, x), qn_dtype_name(qn_dtype_settle(t)));
 }
 
 bool qn_literals_fit(qn_env *e, const qn_expr *x, qn_dtype t)
@@ -312,28 +312,28 @@ static bool infer_name(qn_env *e, const qn_expr *x, qn_type *out)
 {
     const qn_bound *b = qn_env_find(e, x->u.name);
     if (!b) {
-        return fail(e, "V-NAME", x->place, "%s is not defined here", x->u.name);
+        return qn_env_fail(e, "V-NAME", x->place, "%s is not defined here", x->u.name);
     }
     if (b->kind == QN_BOUND_MEMORY) {
-        return fail(e, "V-TYPE", x->place, "%s is memory: load it with [ ]", x->u.name);
+        return qn_env_fail(e, "V-TYPE", x->place, "%s is memory: load it with [ ]", x->u.name);
     }
     if (b->type.dtype == QN_NO_TYPE) {
-        return fail(e, NULL, x->place, "%s is ill-typed", x->u.name);
+        return qn_env_fail(e, NULL, x->place, "%s is ill-typed", x->u.name);
     }
     *out = b->type;
     return true;
 }
 
 /* Types of the indices of an access, united; dtype is that of the memory. */
-static bool infer_access(qn_env *e, qn_sym base, qn_exprs index, qn_place place, qn_type *out)
+bool qn_type_access(qn_env *e, qn_sym base, qn_exprs index, qn_place place, qn_type *out)
 {
     const qn_bound *b = qn_env_find(e, base);
     if (!b || b->kind != QN_BOUND_MEMORY) {
-        return fail(e, "V-NAME", place, "%s is no memory known here", base);
+        return qn_env_fail(e, "V-NAME", place, "%s is no memory known here", base);
     }
     if (index.count != b->type.rank) {
-        return fail(e, "V-RANK", place, "%s has %d dimensions, %d indices are given", base,
-                    b->type.rank, index.count);
+        return qn_env_fail(e, "V-RANK", place, "%s has %d dimensions, %d indices are given", base,
+                           b->type.rank, index.count);
     }
     *out = (qn_type){b->type.dtype, 0, NULL};
     for (int k = 0; k < index.count; k++) {
@@ -342,8 +342,8 @@ static bool infer_access(qn_env *e, qn_sym base, qn_exprs index, qn_place place,
             return false;
         }
         if (!qn_dtype_is_int(ts[1].dtype)) {
-            return fail(e, "V-TYPE", index.at[k]->place, "an index is an integer, not %s",
-                        text_of(e, &ts[1]));
+            return qn_env_fail(e, "V-TYPE", index.at[k]->place, "an index is an integer, not %s",
+                               text_of(e, &ts[1]));
         }
         if (!unite(e, ts, 2, index.at[k]->place, out)) {
             return false;
@@ -356,7 +356,7 @@ static bool infer_load(qn_env *e, const qn_expr *x, qn_type *out)
 {
     const qn_expr *pad = x->u.load.pad;
     qn_type t;
-    if (!infer_access(e, x->u.load.base, x->u.load.index, x->place, out)) {
+    if (!qn_type_access(e, x->u.load.base, x->u.load.index, x->place, out)) {
         return false;
     }
     if (!pad) {
@@ -366,8 +366,8 @@ static bool infer_load(qn_env *e, const qn_expr *x, qn_type *out)
         return false;
     }
     if (t.rank || qn_dtype_join(t.dtype, out->dtype) != out->dtype) {
-        return fail(e, "V-TYPE", pad->place, "the pad is %s, the memory %s", text_of(e, &t),
-                    qn_dtype_name(out->dtype));
+        return qn_env_fail(e, "V-TYPE", pad->place, "the pad is %s, the memory %s", text_of(e, &t),
+                           qn_dtype_name(out->dtype));
     }
     return qn_literals_fit(e, pad, out->dtype);
 }
@@ -415,7 +415,7 @@ static bool infer_op(qn_env *e, const qn_expr *x, qn_type *out)
     qn_type ts[3];
     qn_dtype d;
     if (n != info->arity) {
-        return fail(e, "V-OP", x->place, "no op %s of %d operands", info->text, n);
+        return qn_env_fail(e, "V-OP", x->place, "no op %s of %d operands", info->text, n);
     }
     for (int k = 0; k < n; k++) {
         if (!infer(e, x->u.op.args.at[k], &ts[k])) {
@@ -440,7 +440,7 @@ static bool infer_op(qn_env *e, const qn_expr *x, qn_type *out)
         for (int k = 0; k < n; k++) {
             qn_buf_printf(&b, "%s%s", k ? ", " : "", text_of(e, &ts[k]));
         }
-        return fail(e, "V-TYPE", x->place, "%s takes no %s", info->text, b.text);
+        return qn_env_fail(e, "V-TYPE", x->place, "%s takes no %s", info->text, b.text);
     }
     if (!unite(e, ts, n, x->place, out)) {
         return false;
@@ -454,15 +454,15 @@ static bool infer_dot(qn_env *e, const qn_expr *x, const qn_type *ts, qn_type *o
     qn_type all;
     qn_dtype d = qn_dtype_join(ts[0].dtype, ts[1].dtype);
     if (d == QN_NO_TYPE || d == QN_BOOL) {
-        return fail(e, "V-TYPE", x->place, "dot takes no %s, %s", text_of(e, &ts[0]),
-                    text_of(e, &ts[1]));
+        return qn_env_fail(e, "V-TYPE", x->place, "dot takes no %s, %s", text_of(e, &ts[0]),
+                           text_of(e, &ts[1]));
     }
     for (int k = 0; k < x->u.axop.nover; k++) {
         for (int a = 0; a < 2; a++) {
             if (!qn_type_axis(&ts[a], x->u.axop.over[k])) {
-                return fail(e, "V-AXIS", x->place,
-                            "dot contracts axes of both operands; %s has no axis %s",
-                            text_of(e, &ts[a]), x->u.axop.over[k]);
+                return qn_env_fail(e, "V-AXIS", x->place,
+                                   "dot contracts axes of both operands; %s has no axis %s",
+                                   text_of(e, &ts[a]), x->u.axop.over[k]);
             }
         }
     }
@@ -477,21 +477,22 @@ static bool infer_dot(qn_env *e, const qn_expr *x, const qn_type *ts, qn_type *o
 static bool infer_solve(qn_env *e, const qn_expr *x, const qn_type *ts, qn_type *out)
 {
     if (x->u.axop.nover != 2 || x->u.axop.over[0] == x->u.axop.over[1]) {
-        return fail(e, "V-AXIS", x->place, "solve_unit_lower works over two axes");
+        return qn_env_fail(e, "V-AXIS", x->place, "solve_unit_lower works over two axes");
     }
     qn_sym i = x->u.axop.over[0], j = x->u.axop.over[1];
     const qn_axis *ai = qn_type_axis(&ts[0], i), *aj = qn_type_axis(&ts[0], j);
     const qn_axis *bi = qn_type_axis(&ts[1], i);
     if (!ai || !aj || !bi || qn_type_axis(&ts[1], j) || !qn_extent_equal(ai->extent, aj->extent) ||
         !qn_extent_equal(ai->extent, bi->extent)) {
-        return fail(e, "V-AXIS", x->place,
-                    "solve_unit_lower takes A[%s, %s] and B[%s, ..] of one extent, not %s and %s",
-                    i, j, i, text_of(e, &ts[0]), text_of(e, &ts[1]));
+        return qn_env_fail(
+            e, "V-AXIS", x->place,
+            "solve_unit_lower takes A[%s, %s] and B[%s, ..] of one extent, not %s and %s", i, j, i,
+            text_of(e, &ts[0]), text_of(e, &ts[1]));
     }
     qn_dtype d = qn_dtype_join(ts[0].dtype, ts[1].dtype);
     if (!qn_dtype_is_float(d)) {
-        return fail(e, "V-TYPE", x->place, "solve_unit_lower takes no %s, %s", text_of(e, &ts[0]),
-                    text_of(e, &ts[1]));
+        return qn_env_fail(e, "V-TYPE", x->place, "solve_unit_lower takes no %s, %s",
+                           text_of(e, &ts[0]), text_of(e, &ts[1]));
     }
     qn_type both[2];
     qn_axis axes[QN_MAX_AXES];
@@ -515,16 +516,17 @@ static bool infer_topk(qn_env *e, const qn_expr *x, const qn_type *t, qn_type *o
     qn_type rest;
     qn_axis fresh = x->u.axop.fresh;
     if (!fresh.name || x->u.axop.nover != 1) {
-        return fail(e, "V-AXIS", x->place, "topk is written topk(x, r:K, over j)");
+        return qn_env_fail(e, "V-AXIS", x->place, "topk is written topk(x, r:K, over j)");
     }
     if (!qn_dtype_is_float(t->dtype)) {
-        return fail(e, "V-TYPE", x->place, "topk takes floats, not %s", text_of(e, t));
+        return qn_env_fail(e, "V-TYPE", x->place, "topk takes floats, not %s", text_of(e, t));
     }
     if (!is_dim(e, fresh, x->place) || !without(e, t, x->u.axop.over, 1, x->place, "topk", &rest)) {
         return false;
     }
     if (qn_type_axis(&rest, fresh.name)) {
-        return fail(e, "V-AXIS", x->place, "topk: the new axis %s is there already", fresh.name);
+        return qn_env_fail(e, "V-AXIS", x->place, "topk: the new axis %s is there already",
+                           fresh.name);
     }
     qn_axis axes[QN_MAX_AXES];
     for (int k = 0; k < rest.rank; k++) {
@@ -543,10 +545,10 @@ static bool infer_reduce(qn_env *e, const qn_expr *x, const qn_type *t, qn_type 
     bool bools = op == QN_AX_REDUCE_ANY || op == QN_AX_REDUCE_ALL;
     bool arg = op == QN_AX_REDUCE_ARGMAX || op == QN_AX_REDUCE_ARGMIN;
     if (bools != (t->dtype == QN_BOOL)) {
-        return fail(e, "V-TYPE", x->place, "%s takes no %s", text, text_of(e, t));
+        return qn_env_fail(e, "V-TYPE", x->place, "%s takes no %s", text, text_of(e, t));
     }
     if ((arg || qn_axop_is_scan(op)) && x->u.axop.nover != 1) {
-        return fail(e, "V-AXIS", x->place, "%s works over one axis", text);
+        return qn_env_fail(e, "V-AXIS", x->place, "%s works over one axis", text);
     }
     if (!without(e, t, x->u.axop.over, x->u.axop.nover, x->place, text, out)) {
         return false;
@@ -566,7 +568,7 @@ static bool infer_axop(qn_env *e, const qn_expr *x, qn_type *out, int *count)
     qn_type ts[2];
     *count = op == QN_AX_TOPK ? 2 : 1;
     if (n != arity) {
-        return fail(e, "V-OP", x->place, "no op %s of %d operands", qn_axop_text(op), n);
+        return qn_env_fail(e, "V-OP", x->place, "no op %s of %d operands", qn_axop_text(op), n);
     }
     for (int k = 0; k < n; k++) {
         const qn_expr *arg = x->u.axop.args.at[k];
@@ -598,7 +600,7 @@ static bool infer_axop(qn_env *e, const qn_expr *x, qn_type *out, int *count)
     case QN_AXOPS:
         break;
     }
-    return fail(e, "V-OP", x->place, "no such op over axes");
+    return qn_env_fail(e, "V-OP", x->place, "no such op over axes");
 }
 
 static bool infer_as(qn_env *e, const qn_expr *x, qn_type *out)
@@ -610,13 +612,13 @@ static bool infer_as(qn_env *e, const qn_expr *x, qn_type *out)
     }
     for (int p = 0; p < x->u.as.npairs; p++) {
         if (!qn_type_axis(&t, x->u.as.pairs[p].from)) {
-            return fail(e, "V-AXIS", x->place, "as: %s has no axis %s", text_of(e, &t),
-                        x->u.as.pairs[p].from);
+            return qn_env_fail(e, "V-AXIS", x->place, "as: %s has no axis %s", text_of(e, &t),
+                               x->u.as.pairs[p].from);
         }
         for (int o = 0; o < p; o++) {
             if (x->u.as.pairs[o].from == x->u.as.pairs[p].from) {
-                return fail(e, "V-AXIS", x->place, "as renames axis %s twice",
-                            x->u.as.pairs[p].from);
+                return qn_env_fail(e, "V-AXIS", x->place, "as renames axis %s twice",
+                                   x->u.as.pairs[p].from);
             }
         }
     }
@@ -629,7 +631,8 @@ static bool infer_as(qn_env *e, const qn_expr *x, qn_type *out)
         }
         for (int o = 0; o < k; o++) {
             if (axes[o].name == axes[k].name) {
-                return fail(e, "V-AXIS", x->place, "as gives two axes the name %s", axes[k].name);
+                return qn_env_fail(e, "V-AXIS", x->place, "as gives two axes the name %s",
+                                   axes[k].name);
             }
         }
     }
@@ -637,7 +640,7 @@ static bool infer_as(qn_env *e, const qn_expr *x, qn_type *out)
     return true;
 }
 
-static bool infer(qn_env *e, const qn_expr *x, qn_type *out)
+static bool infer_kind(qn_env *e, const qn_expr *x, qn_type *out)
 {
     int count = 1;
     switch (x->kind) {
@@ -662,13 +665,19 @@ static bool infer(qn_env *e, const qn_expr *x, qn_type *out)
             return false;
         }
         if (count != 1) {
-            return fail(e, "V-TYPE", x->place, "%d results where one value is wanted", count);
+            return qn_env_fail(e, "V-TYPE", x->place, "%d results where one value is wanted",
+                               count);
         }
         *out = results[0];
         return true;
     }
     }
-    return fail(e, "V-OP", x->place, "no such expression");
+    return qn_env_fail(e, "V-OP", x->place, "no such expression");
+}
+
+static bool infer(qn_env *e, const qn_expr *x, qn_type *out)
+{
+    return infer_kind(e, x, out) && (!e->check || e->check(e->user, e, x, out));
 }
 
 bool qn_type_infer(qn_env *e, const qn_expr *x, qn_type *out)
@@ -684,11 +693,11 @@ static bool infer_norm_call(qn_env *e, const qn_expr *x, const qn_type *ts, qn_t
     const qn_norm *n = e->norm;
     bool rescale = x->u.op.op == QN_OP_RESCALE;
     if (!n) {
-        return fail(e, "V-OP", x->place, "%s stands only in the finish of a norm",
-                    qn_op_info_of(x->u.op.op)->text);
+        return qn_env_fail(e, "V-OP", x->place, "%s stands only in the finish of a norm",
+                           qn_op_info_of(x->u.op.op)->text);
     }
     if (rescale && !n->rescale) {
-        return fail(e, "V-NORM", x->place, "norm %s has no rescale", n->name);
+        return qn_env_fail(e, "V-NORM", x->place, "norm %s has no rescale", n->name);
     }
     qn_env *inner = qn_env_push(e);
     if (rescale) {
@@ -731,8 +740,8 @@ static bool infer_sums(qn_env *e, const qn_norm *n, const qn_expr *fold, const q
         return false;
     }
     if (!qn_dtype_is_float(w.dtype)) {
-        return fail(e, "V-TYPE", fold->place, "the weight of %s is %s: it must be a float", n->name,
-                    text_of(e, &w));
+        return qn_env_fail(e, "V-TYPE", fold->place, "the weight of %s is %s: it must be a float",
+                           n->name, text_of(e, &w));
     }
     with[0] = w;
     with[1] = *where;
@@ -742,8 +751,8 @@ static bool infer_sums(qn_env *e, const qn_norm *n, const qn_expr *fold, const q
         }
         qn_dtype d = qn_dtype_join(t.dtype, w.dtype);
         if (!qn_dtype_is_float(d)) {
-            return fail(e, "V-TYPE", fold->place, "sum %s of %s is %s, its weight %s",
-                        n->sums[k].name, n->name, text_of(e, &t), text_of(e, &w));
+            return qn_env_fail(e, "V-TYPE", fold->place, "sum %s of %s is %s, its weight %s",
+                               n->sums[k].name, n->name, text_of(e, &t), text_of(e, &w));
         }
         t.dtype = qn_dtype_settle(d);
         define(e, n->sums[k].name, QN_BOUND_VALUE, t);
@@ -761,31 +770,73 @@ static qn_expr *finish_of(const qn_norm *n, qn_sym out)
     return NULL;
 }
 
+/* What comes after the fold no longer varies with the axes folded over. */
+static bool is_folded(qn_env *e, const qn_expr *fold, const qn_type *t, const char *what)
+{
+    for (int k = 0; k < fold->u.fold.nover; k++) {
+        if (qn_type_axis(t, fold->u.fold.over[k])) {
+            return qn_env_fail(e, "V-AXIS", fold->place,
+                               "%s of %s varies with axis %s, folded over", what, fold->u.fold.norm,
+                               fold->u.fold.over[k]);
+        }
+    }
+    return true;
+}
+
+static bool infer_stat(qn_env *e, const qn_norm *n, const qn_expr *fold, const qn_type *where)
+{
+    qn_type t;
+    if (!n->stat) {
+        return true;
+    }
+    if (!infer_part(e, fold, n->stat_x, where, 1, &t)) {
+        return false;
+    }
+    if (!qn_dtype_is_float(t.dtype)) {
+        return qn_env_fail(e, "V-TYPE", fold->place, "the stat of %s is %s: it must be a float",
+                           n->name, text_of(e, &t));
+    }
+    t.dtype = qn_dtype_settle(t.dtype);
+    define(e, n->stat, QN_BOUND_VALUE, t);
+    return true;
+}
+
+static bool infer_rescale(qn_env *e, const qn_norm *n, const qn_expr *fold)
+{
+    qn_env *inner = qn_env_push(e);
+    qn_type t;
+    if (!n->rescale || !n->stat) {
+        return true;
+    }
+    const qn_type stat = qn_env_find(e, n->stat)->type;
+    define(inner, n->rescale_from, QN_BOUND_VALUE, stat);
+    define(inner, n->rescale_to, QN_BOUND_VALUE, stat);
+    if (!infer(inner, n->rescale, &t)) {
+        e->fault = inner->fault;
+        return false;
+    }
+    if (!qn_dtype_is_float(t.dtype)) {
+        return qn_env_fail(e, "V-TYPE", fold->place, "rescale of %s is %s: it must be a float",
+                           n->name, text_of(e, &t));
+    }
+    return is_folded(e, fold, &t, "rescale");
+}
+
 static bool infer_norm(qn_env *e, const qn_norm *n, const qn_expr *fold, const qn_type *where,
                        qn_type *out)
 {
-    if (n->stat) {
-        qn_type t;
-        if (!infer_part(e, fold, n->stat_x, where, 1, &t)) {
-            return false;
-        }
-        if (!qn_dtype_is_float(t.dtype)) {
-            return fail(e, "V-TYPE", fold->place, "the stat of %s is %s: it must be a float",
-                        n->name, text_of(e, &t));
-        }
-        t.dtype = qn_dtype_settle(t.dtype);
-        define(e, n->stat, QN_BOUND_VALUE, t);
-    }
-    if (!infer_sums(e, n, fold, where)) {
+    if (!infer_stat(e, n, fold, where) || !infer_sums(e, n, fold, where) ||
+        !infer_rescale(e, n, fold)) {
         return false;
     }
     e->norm = n;
     for (int k = 0; k < n->nouts; k++) {
         const qn_expr *x = finish_of(n, n->outs[k]);
         if (!x) {
-            return fail(e, "V-NORM", n->place, "norm %s finishes no %s", n->name, n->outs[k]);
+            return qn_env_fail(e, "V-NORM", n->place, "norm %s finishes no %s", n->name,
+                               n->outs[k]);
         }
-        if (!infer(e, x, &out[k])) {
+        if (!infer(e, x, &out[k]) || !is_folded(e, fold, &out[k], n->outs[k])) {
             return false;
         }
     }
@@ -797,16 +848,16 @@ static bool infer_fold(qn_env *e, const qn_expr *x, qn_type *out, int *count)
     const qn_norm *n = e->file ? qn_file_norm(e->file, x->u.fold.norm) : NULL;
     qn_type where = {QN_BOOL, 0, NULL}, t;
     if (!n || n->nargs != x->u.fold.args.count || n->nouts > QN_MAX_AXES) {
-        return fail(e, "V-NORM", x->place, "no norm %s of %d inputs", x->u.fold.norm,
-                    x->u.fold.args.count);
+        return qn_env_fail(e, "V-NORM", x->place, "no norm %s of %d inputs", x->u.fold.norm,
+                           x->u.fold.args.count);
     }
     if (x->u.fold.where) {
         if (!infer(e, x->u.fold.where, &where)) {
             return false;
         }
         if (where.dtype != QN_BOOL) {
-            return fail(e, "V-TYPE", x->u.fold.where->place, "where takes a bool, not %s",
-                        text_of(e, &where));
+            return qn_env_fail(e, "V-TYPE", x->u.fold.where->place, "where takes a bool, not %s",
+                               text_of(e, &where));
         }
     }
     qn_env *inner = qn_env_push(e);
@@ -865,7 +916,7 @@ static bool branch_types(qn_env *e, const qn_block *b, int n, qn_type *out, qn_p
     const qn_stmt *last = b->count ? b->at[b->count - 1] : NULL;
     qn_env *inner = qn_env_push(e);
     if (!last || last->kind != QN_YIELD || last->u.yield.count != n) {
-        return fail(e, "V-YIELD", place, "the branch must yield %d values", n);
+        return qn_env_fail(e, "V-YIELD", place, "the branch must yield %d values", n);
     }
     bool good = true;
     for (int k = 0; good && k < b->count - 1; k++) {
@@ -885,7 +936,7 @@ static bool define_results(qn_env *e, const qn_stmt *s)
     int n = s->u.branch.nnames;
     qn_type *ts = QN_NEWN(e->ir->arena, qn_type, 2 * n);
     if (!s->u.branch.has_else) {
-        return fail(e, "V-IF", s->place, "an if with results needs an else");
+        return qn_env_fail(e, "V-IF", s->place, "an if with results needs an else");
     }
     if (!branch_types(e, &s->u.branch.then, n, ts, s->place) ||
         !branch_types(e, &s->u.branch.other, n, ts + n, s->place)) {
@@ -895,8 +946,8 @@ static bool define_results(qn_env *e, const qn_stmt *s)
         qn_type t, both[2] = {ts[k], ts[n + k]};
         qn_dtype d = qn_dtype_join(both[0].dtype, both[1].dtype);
         if (d == QN_NO_TYPE) {
-            return fail(e, "V-IF", s->place, "%s is %s or %s", s->u.branch.names[k],
-                        text_of(e, &both[0]), text_of(e, &both[1]));
+            return qn_env_fail(e, "V-IF", s->place, "%s is %s or %s", s->u.branch.names[k],
+                               text_of(e, &both[0]), text_of(e, &both[1]));
         }
         if (!unite(e, both, 2, s->place, &t)) {
             return false;
@@ -915,7 +966,7 @@ static bool define_let(qn_env *e, const qn_stmt *s)
         return false;
     }
     if (n != s->u.let.nnames) {
-        return fail(e, "V-NAME", s->place, "%d names for %d results", s->u.let.nnames, n);
+        return qn_env_fail(e, "V-NAME", s->place, "%d names for %d results", s->u.let.nnames, n);
     }
     for (int k = 0; k < n; k++) {
         define(e, s->u.let.names[k], QN_BOUND_VALUE, settled(ts[k]));

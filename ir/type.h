@@ -46,15 +46,27 @@ struct qn_env {
     int32_t count, cap;
     int32_t *slots; /* hash table into at, once there are many */
     int32_t nslots;
-    const qn_norm *norm; /* inside whose sums or finish; or NULL */
+    const qn_norm *norm; /* inside whose finish; or NULL */
+    /* A further rule for every typed subexpression, children first; may be NULL; handed down by
+     * qn_env_push. False: it has set the fault. */
+    bool (*check)(void *user, qn_env *e, const qn_expr *x, const qn_type *t);
+    void *user;
     qn_fault fault; /* set in the environment that the failing call was given */
 };
 
 qn_env *qn_env_kernel(qn_ir *ir, const qn_ir_file *file, const qn_kernel_ir *k);
 qn_env *qn_env_push(qn_env *parent);
 /* A name of type QN_NO_TYPE stands for something ill-typed: its uses fail without a rule. */
+/* Sets the fault and returns false. */
+#if defined(__GNUC__)
+__attribute__((format(printf, 4, 5)))
+#endif
+bool qn_env_fail(qn_env *e, const char *rule, qn_place place, const char *format, ...);
 const qn_bound *qn_env_find(const qn_env *e, qn_sym name);
 void qn_env_define(qn_env *e, const qn_bound *b);
+
+/* The type of an access: dtype of the memory, axes of the indices. */
+bool qn_type_access(qn_env *e, qn_sym base, qn_exprs index, qn_place place, qn_type *out);
 
 /* Types of the results of a right-hand side (fold and topk have several; out holds QN_MAX_AXES).
  * Literal types stay QN_INT_LIT / QN_FLT_LIT; settle them for names. */
