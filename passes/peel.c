@@ -53,25 +53,12 @@ static void simplify_block(peeler *p, qn_env *env, qn_block *b);
 
 static void simplify_stmt(peeler *p, qn_env *env, qn_stmt *s)
 {
-    qn_ir *ir = p->ir;
-    if (s->kind == QN_LET) {
-        s->u.let.x = qn_simplify(ir, env, &p->masks, s->u.let.x);
-    } else if (s->kind == QN_STORE) {
-        s->u.store.x = qn_simplify(ir, env, &p->masks, s->u.store.x);
-    } else if (s->kind == QN_YIELD) {
-        qn_expr **at = QN_NEWN(ir->arena, qn_expr *, s->u.yield.count);
-        for (int n = 0; n < s->u.yield.count; n++) {
-            at[n] = qn_simplify(ir, env, &p->masks, s->u.yield.at[n]);
-        }
-        s->u.yield.at = at;
-    } else if (s->kind == QN_IF) {
-        s->u.branch.cond = qn_simplify(ir, env, &p->masks, s->u.branch.cond);
+    qn_simplify_stmt(p->ir, env, &p->masks, s);
+    if (s->kind == QN_IF) {
         simplify_block(p, qn_env_push(env), &s->u.branch.then);
         simplify_block(p, qn_env_push(env), &s->u.branch.other);
     } else if (s->kind == QN_FOR) {
-        for (int n = 0; n < s->u.loop.ncarries; n++) {
-            s->u.loop.carries[n].init = qn_simplify(ir, env, &p->masks, s->u.loop.carries[n].init);
-        }
+
         qn_env *inner = qn_env_push(env);
         qn_env_enter_loop(inner, s);
         simplify_block(p, inner, &s->u.loop.body);

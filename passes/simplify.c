@@ -275,3 +275,9 @@ qn_expr *qn_simplify(qn_ir *ir, qn_env *env, const qn_symset *truths, qn_expr *x
     simplifier s = {ir, env, truths};
     return x ? qn_rewrite(ir, x, simplify_node, &s) : NULL;
 }
+
+void qn_simplify_stmt(qn_ir *ir, qn_env *env, const qn_symset *truths, qn_stmt *s)
+{
+    simplifier x = {ir, env, truths};
+    qn_stmt_rewrite(ir, s, false, simplify_node, &x);
+}

@@ -53,6 +53,8 @@ void qn_set_level(qn_ir *ir, qn_kernel_ir *k, const char *level);
  * type, axes included. Names are looked up in env; those of `truths` (may be NULL) are bools known
  * to be true everywhere. */
 qn_expr *qn_simplify(qn_ir *ir, qn_env *env, const qn_symset *truths, qn_expr *x);
+/* The same for every expression that the statement owns, nested blocks excluded. */
+void qn_simplify_stmt(qn_ir *ir, qn_env *env, const qn_symset *truths, qn_stmt *s);
 bool qn_is_bool(const qn_expr *x, bool value);
 
 /* Is the name mentioned anywhere in the statement, nested blocks included? */
