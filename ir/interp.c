@@ -103,8 +103,12 @@ static void bind_dims(qn_interp_run *in, const qn_kernel_ir *k, const qn_arg *ar
         const qn_param *param = &k->params.at[p];
         const qn_array *a = given(args, nargs, param->name);
         in->place = param->place;
-        if (!a || a->rank != param->type.rank) {
-            continue; /* refused below, where it matters */
+        if (a && a->rank != param->type.rank) {
+            qn_interp_fail(in, "V-ARG", "%s has rank %d and wants %d", param->name, a->rank,
+                           param->type.rank);
+        }
+        if (!a) {
+            continue; /* refused later if it must be given */
         }
         for (int x = 0; x < a->rank; x++) {
             qn_sym dim = param->type.axes[x].extent.dim;
@@ -178,9 +182,6 @@ static void bind_scalar(qn_interp_run *in, const qn_param *p, const qn_array *a)
         if (!a) {
             qn_interp_fail(in, "V-ARG", "%s is not given", p->name);
         }
-        if (a->rank != 0) {
-            qn_interp_fail(in, "V-ARG", "%s wants a scalar", p->name);
-        }
         check_numbers(in, p, a, 1);
         if (qn_dtype_is_float(t)) {
             v = qn_val_float(in, &in->keep, t, in->typed ? qn_round_float(t, a->f[0]) : a->f[0]);
@@ -204,9 +205,6 @@ static void bind_tensor(qn_interp_run *in, const qn_param *p, const qn_array *a)
     }
     if (!a && p->direction != QN_OUT) {
         qn_interp_fail(in, "V-ARG", "%s is not given", p->name);
-    }
-    if (a && a->rank != p->type.rank) {
-        qn_interp_fail(in, "V-ARG", "%s has rank %d and wants %d", p->name, a->rank, p->type.rank);
     }
     for (int k = 0; a && k < a->rank; k++) {
         if (a->shape[k] != shape[k]) {
