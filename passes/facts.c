@@ -449,6 +449,31 @@ void qn_facts_stmt(qn_facts *f, const qn_stmt *s)
     }
 }
 
+typedef struct stored {
+    qn_sym base;
+    bool found;
+} stored;
+
+static void find_store(void *user, qn_stmt *s)
+{
+    stored *q = user;
+    q->found |= s->kind == QN_STORE && s->u.store.base == q->base;
+}
+
+void qn_facts_enter_launch(qn_facts *f, const qn_block *launch)
+{
+    int32_t count = f->names.count;
+    for (int32_t k = 0; k < count; k++) {
+        qn_fact_name n = f->names.at[k];
+        stored q = {n.name, false};
+        if (n.memory && !n.input) {
+            qn_block_stmts(launch, find_store, &q);
+            n.input = !q.found;
+            QN_PUSH(f->arena, &f->names, n);
+        }
+    }
+}
+
 void qn_facts_enter_loop(qn_facts *f, const qn_stmt *loop)
 {
     for (int32_t k = 0; k < loop->u.loop.niters; k++) {

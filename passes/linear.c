@@ -689,9 +689,27 @@ static qn_expr *inline_below(qn_facts *f, const qn_expr *x)
 
 /* ---------------------------------------------------------------- back to expressions */
 
+/* The scalar let in scope whose value is the form, or NULL. */
+static const qn_fact_name *named(const qn_facts *f, const qn_lin *a)
+{
+    for (int32_t k = f->names.count - 1; k >= 0; k--) {
+        const qn_fact_name *n = &f->names.at[k];
+        if (n->value == a && !n->tile && !n->dim && n->name[0] == '%') {
+            return n;
+        }
+    }
+    return NULL;
+}
+
 static qn_expr *term_expr(qn_facts *f, const qn_term *t, bool names)
 {
     qn_ir *ir = f->ir;
+    if (names && t->size > 1) {
+        const qn_fact_name *n = named(f, qn_lin_term(f, t));
+        if (n) {
+            return qn_name(ir, n->name);
+        }
+    }
     switch (t->kind) {
     case QN_TERM_NAME:
         return qn_name(ir, t->name);
@@ -714,8 +732,8 @@ static qn_expr *term_expr(qn_facts *f, const qn_term *t, bool names)
     case QN_TERM_MUL:
         return qn_op2(ir, QN_OP_MUL, qn_lin_expr(f, t->a, names), qn_lin_expr(f, t->b, names));
     case QN_TERM_SELECT:
-        return qn_op3(ir, QN_OP_SELECT, t->x, qn_lin_expr(f, t->a, names),
-                      qn_lin_expr(f, t->b, names));
+        return qn_op3(ir, QN_OP_SELECT, names ? qn_facts_named(f, t->x) : t->x,
+                      qn_lin_expr(f, t->a, names), qn_lin_expr(f, t->b, names));
     case QN_TERM_FLAG:
         return qn_cast(ir, QN_I64, t->x);
     case QN_TERM_OPAQUE:
@@ -733,7 +751,7 @@ static const qn_fact_name *part_named(const qn_facts *f, const qn_lin *a)
         if (!v || n->tile || n->dim || n->name[0] != '%') {
             continue;
         }
-        if (v == a && (v->n > 1 || v->size > 1)) {
+        if (v == a && v->size > 1) {
             return n;
         }
         bool inside = v->n > 1 && v->n <= a->n;
@@ -788,4 +806,26 @@ qn_expr *qn_lin_expr(qn_facts *f, const qn_lin *a, bool names)
     return a->k == 0 ? sum
                      : qn_op2(ir, a->k > 0 ? QN_OP_ADD : QN_OP_SUB, sum,
                               qn_int(ir, a->k > 0 ? a->k : -a->k));
+}
+
+qn_expr *qn_facts_named(qn_facts *f, qn_expr *x)
+{
+    if (x->kind != QN_OP) {
+        return x;
+    }
+    qn_op op = x->u.op.op;
+    bool logic = op == QN_OP_AND || op == QN_OP_OR || op == QN_OP_NOT;
+    if (!logic && !qn_op_is_compare(op)) {
+        return x;
+    }
+    qn_expr **at = QN_NEWN(f->ir->arena, qn_expr *, x->u.op.args.count);
+    for (int32_t k = 0; k < x->u.op.args.count; k++) {
+        qn_expr *arg = x->u.op.args.at[k];
+        const qn_lin *l = logic ? NULL : qn_lin_of(f, arg);
+        at[k] = logic ? qn_facts_named(f, arg) : l ? qn_lin_expr(f, l, true) : arg;
+    }
+    qn_expr *copy = QN_NEW(f->ir->arena, qn_expr);
+    *copy = *x;
+    copy->u.op.args.at = at;
+    return copy;
 }

@@ -13,7 +13,7 @@
  * A form is sum(c * term) + k over the integers. Forms and terms are hash-consed in one qn_facts:
  * equal forms are equal pointers, so equal terms cancel and proofs are remembered. Lets are
  * inlined while a form is made; a term is an index, an axis i:64, a dim, min, max, //, %, a
- * product, a select, or an opaque expression, such as a load of an input.
+ * product, a select, or an opaque expression, such as a load of memory that nothing changes.
  *
  * NULL stands for "not known": not an i64, too large, or coefficients that overflow. It is
  * infectious and nothing is proved of it. Arithmetic of the text is assumed not to overflow i64:
@@ -79,6 +79,8 @@ void qn_facts_pop(qn_facts *f);
 /* What a statement leaves visible: the value of a let, a buf, carries after a loop, results of an
  * if (unknown). */
 void qn_facts_stmt(qn_facts *f, const qn_stmt *s);
+/* For the inside of a launch: what it never stores to does not change in it. */
+void qn_facts_enter_launch(qn_facts *f, const qn_block *launch);
 /* For the inside of a loop: indices with their bounds, end names, carries (unknown). */
 void qn_facts_enter_loop(qn_facts *f, const qn_stmt *loop);
 void qn_facts_iter(qn_facts *f, const qn_iter *it);
@@ -92,7 +94,7 @@ void qn_facts_variable(qn_facts *f, qn_sym name, const qn_lin *lo, const qn_lin 
                        int nhis);
 
 /* What is behind a name. */
-bool qn_facts_is_input(const qn_facts *f, qn_sym memory); /* read only, so loads are stable */
+bool qn_facts_is_input(const qn_facts *f, qn_sym memory); /* not written here: loads are stable */
 const qn_type *qn_facts_memory(const qn_facts *f, qn_sym memory); /* or NULL */
 const qn_expr *qn_facts_value(const qn_facts *f, qn_sym name);    /* right side of a let or NULL */
 qn_dtype qn_facts_dtype(const qn_facts *f, const qn_expr *x);     /* QN_NO_TYPE: unknown */
@@ -103,6 +105,9 @@ bool qn_facts_is_tile(qn_facts *f, const qn_expr *x);
 /* x with lets inlined and integers in normal form: equal values, equal trees, as far as it can be
  * seen. NULL: too large, or it reads memory that the kernel writes. */
 qn_expr *qn_facts_inline(qn_facts *f, const qn_expr *x);
+
+/* An inlined scalar bool with the lets in scope named again. */
+qn_expr *qn_facts_named(qn_facts *f, qn_expr *x);
 
 /* ---------------------------------------------------------------- forms */
 

@@ -26,6 +26,7 @@ typedef struct qn_fact_name {
     const qn_expr *x;      /* a let that may be inlined, or NULL */
     const qn_type *memory; /* a tensor or buf */
     bool input, dim, index, tile;
+    bool fixed;                    /* made for a loop, but before it: does not vary with it */
     const qn_lin *lo;              /* of an index; NULL: not known */
     const qn_lin *his[QN_MAX_HIS]; /* inclusive */
     int32_t nhis;

@@ -20,8 +20,9 @@ const qn_pass *const qn_pipeline[] = {
     &qn_pass_tile,   /* before stream: a fold's carried values take the block of its rows */
     &qn_pass_stream, /* before loops: what a fold's loop can take along needs no loop of its own */
     &qn_pass_loops,
-    /* ranges: sees a loop as `0..N` once, with its masks in the body */
+    &qn_pass_ranges, /* sees a loop as `0..N` once, with its masks in the body */
     &qn_pass_peel, /* needs the facts of ranges */
+    &qn_pass_bare, /* the loops that peel made are those whose loads can be proved */
     /* leaf */
     &qn_pass_dce, /* last, since every other pass leaves things behind */
     NULL,
