@@ -205,6 +205,18 @@ static void assume_ge0(qn_facts *f, const qn_lin *l)
     }
 }
 
+void qn_facts_order(qn_facts *f, const qn_lin *a, const qn_lin *b)
+{
+    const qn_lin *l = qn_lin_sub(f, b, a);
+    for (int32_t k = 0; k < f->ge0.count; k++) {
+        if (f->ge0.at[k] == l) {
+            return;
+        }
+    }
+    assume_ge0(f, l);
+    facts_changed(f);
+}
+
 static void assume_compare(qn_facts *f, qn_op op, const qn_expr *a, const qn_expr *b)
 {
     const qn_lin *x = qn_lin_of(f, a), *y = qn_lin_of(f, b);

@@ -392,8 +392,26 @@ const qn_lin *qn_lin_less(qn_facts *f, const qn_lin *a, const qn_lin *b, const q
     if (qn_prove_le(f, b, a)) {
         return y;
     }
-    qn_expr *c = qn_op2(f->ir, QN_OP_LT, qn_lin_expr(f, a, false), qn_lin_expr(f, b, false));
-    return qn_lin_select(f, c, x, y);
+    return qn_lin_select(f, qn_lin_compare(f, QN_OP_LT, qn_lin_sub(f, a, b)), x, y);
+}
+
+qn_expr *qn_lin_compare(qn_facts *f, qn_op op, const qn_lin *a)
+{
+    qn_lin_part left[QN_LIN_PARTS], right[QN_LIN_PARTS];
+    int32_t l = 0, r = 0;
+    if (!a) {
+        return NULL;
+    }
+    for (int32_t p = 0; p < a->n; p++) {
+        if (a->at[p].c > 0) {
+            left[l++] = a->at[p];
+        } else {
+            right[r++] = (qn_lin_part){a->at[p].term, -a->at[p].c};
+        }
+    }
+    const qn_lin *x = lin_make(f, left, l, a->k > 0 ? a->k : 0);
+    const qn_lin *y = lin_make(f, right, r, a->k < 0 ? -a->k : 0);
+    return x && y ? qn_op2(f->ir, op, qn_lin_expr(f, x, false), qn_lin_expr(f, y, false)) : NULL;
 }
 
 /* ---------------------------------------------------------------- from expressions */
@@ -423,7 +441,7 @@ static bool term_is_wild(const qn_facts *f, const qn_term *t)
     }
     if (t->kind == QN_TERM_NAME) {
         const qn_fact_name *n = qn_fact_find(f, t->name);
-        return n && !n->dim && !n->index && t->name[0] == '%';
+        return n && !n->dim && !n->index && !n->fixed && t->name[0] == '%';
     }
     return false;
 }

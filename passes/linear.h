@@ -130,6 +130,9 @@ const qn_lin *qn_lin_select(qn_facts *f, qn_expr *cond, const qn_lin *a, const q
 /* a < b ? x : y */
 const qn_lin *qn_lin_less(qn_facts *f, const qn_lin *a, const qn_lin *b, const qn_lin *x,
                           const qn_lin *y);
+/* a < 0 or another comparison with 0, positive parts of a to the left of it, the rest to the right;
+ * equal for equal a. */
+qn_expr *qn_lin_compare(qn_facts *f, qn_op op, const qn_lin *a);
 /* The form without the term, and the term's coefficient (0: not there). */
 const qn_lin *qn_lin_without(qn_facts *f, const qn_lin *a, const qn_term *t);
 int64_t qn_lin_coef(const qn_lin *a, const qn_term *t);

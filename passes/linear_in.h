@@ -76,6 +76,8 @@ struct qn_facts {
 };
 
 qn_fact_name *qn_fact_find(const qn_facts *f, qn_sym name);
+/* a <= b from here to the end of the scope. */
+void qn_facts_order(qn_facts *f, const qn_lin *a, const qn_lin *b);
 const qn_term *qn_term_make(qn_facts *f, qn_term proto);
 /* The divisor known of one term (0: it is zero). */
 int64_t qn_term_multiple(qn_facts *f, const qn_term *t);

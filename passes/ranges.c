@@ -17,6 +17,7 @@
  * The loop may be over any axis: rows inside a task of keys are the same as keys in a task of
  * rows. `ranges off` in the schedule leaves a nest as it is. */
 #include "passes/ranges_in.h"
+#include "passes/tools.h"
 
 #include "ir/build.h"
 #include "ir/walk.h"
@@ -385,6 +386,7 @@ static qn_interval row_bounds(ranges *r, const qn_term *t, const data_look *l, b
         qn_term s = {.kind = QN_TERM_NAME, .name = name, .size = 1};
         ends[max] = qn_lin_term(r->f, qn_term_make(r->f, s));
     }
+    qn_facts_order(r->f, ends[0], ends[1]); /* a task has at least one row */
     return (qn_interval){ends[0], ends[1]};
 }
 
@@ -507,6 +509,7 @@ static qn_interval block_bounds(ranges *r, const qn_term *t, const data_look *l)
         at[s->nindex] = qn_op2(ir, QN_OP_FLOORDIV, qn_name(ir, b->index), qn_int(ir, b->size));
         ends[k] = qn_lin_of(r->f, qn_load(ir, s->names[k], at, s->nindex + 1, false, NULL));
     }
+    qn_facts_order(r->f, ends[0], ends[1]); /* a block has at least one position */
     return (qn_interval){ends[0], ends[1]};
 }
 
@@ -819,6 +822,23 @@ static void set_ranges(ranges *r, qn_stmt *loop, const result *res)
     }
 }
 
+/* Row values that no bound came to mention go. */
+static void drop_unused(ranges *r, const qn_stmt *loop)
+{
+    for (int32_t k = r->pre.count - 1; k >= 0; k--) {
+        const qn_stmt *s = r->pre.at[k];
+        bool used = qn_stmt_mentions(loop, s->u.let.names[0]);
+        for (int32_t n = k + 1; n < r->pre.count && !used; n++) {
+            used = qn_stmt_mentions(r->pre.at[n], s->u.let.names[0]);
+        }
+        if (!used) {
+            memmove(r->pre.at + k, r->pre.at + k + 1,
+                    sizeof *r->pre.at * (size_t)(r->pre.count - k - 1));
+            r->pre.count--;
+        }
+    }
+}
+
 /* Bounds one loop; what must stand before it goes to r->pre. */
 static void bound_loop(ranges *r, qn_stmt *loop)
 {
@@ -891,6 +911,7 @@ static void bound_loop(ranges *r, qn_stmt *loop)
             skip_by_data(r, loop, cond);
         }
     }
+    drop_unused(r, loop);
 }
 
 /* ---------------------------------------------------------------- the walk */

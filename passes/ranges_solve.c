@@ -828,26 +828,6 @@ qn_intervals qn_box_must(qn_box *b, const qn_expr *e)
 
 /* ---------------------------------------------------------------- the trip at hand */
 
-/* s <= 0 with positive coefficients on either side. */
-static qn_expr *at_most_zero(qn_box *b, const qn_lin *s)
-{
-    qn_facts *f = b->f;
-    const qn_lin *left = qn_lin_int(f, s->k > 0 ? s->k : 0);
-    const qn_lin *right = qn_lin_int(f, s->k < 0 ? -s->k : 0);
-    for (int32_t p = 0; p < s->n && left && right; p++) {
-        const qn_lin *t = qn_lin_term(f, s->at[p].term);
-        int64_t c = s->at[p].c;
-        if (c > 0) {
-            left = qn_lin_add(f, left, qn_lin_scale(f, t, c));
-        } else {
-            right = qn_lin_add(f, right, qn_lin_scale(f, t, -c));
-        }
-    }
-    return left && right
-               ? qn_op2(b->ir, QN_OP_LE, qn_lin_expr(f, left, false), qn_lin_expr(f, right, false))
-               : NULL;
-}
-
 qn_expr *qn_box_test(qn_box *b, const qn_expr *e)
 {
     qn_expr *any = NULL;
@@ -859,7 +839,7 @@ qn_expr *qn_box_test(qn_box *b, const qn_expr *e)
         }
         qn_expr *all = NULL;
         for (int32_t n = 0; n < p.conds.count; n++) {
-            qn_expr *c = at_most_zero(b, p.conds.at[n]);
+            qn_expr *c = qn_lin_compare(b->f, QN_OP_LE, p.conds.at[n]);
             all = c && all ? qn_op2(b->ir, QN_OP_AND, all, c) : c ? c : all;
         }
         if (!all) {

@@ -11,6 +11,7 @@
 #include "ir/verify.h"
 #include "ir/walk.h"
 #include "passes/pass.h"
+#include "tests/support/support.h"
 #include <criterion/criterion.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,16 +20,19 @@
 static jmp_buf oom;
 static qn_arena arena, scratch;
 static qn_ir ir;
+static qn_lab lab; /* for the oracle: it has names of its own */
 
 static void setup(void)
 {
     qn_arena_init(&arena, NULL, &oom);
     qn_arena_init(&scratch, NULL, &oom);
     qn_ir_init(&ir, &arena);
+    qn_lab_open(&lab);
 }
 
 static void teardown(void)
 {
+    qn_lab_close(&lab);
     qn_arena_fini(&scratch);
     qn_arena_fini(&arena);
 }
@@ -535,7 +539,7 @@ static qn_ir_file *parse(const char *text)
     return f;
 }
 
-static qn_kernel_ir *through(const char *text, const char *passes, int ti, int tj)
+static qn_ir_file *file_through(const char *text, const char *passes, int ti, int tj)
 {
     qn_ir_file *f = parse(text);
     qn_schedule *s = qn_schedule_new(&ir, "@s", "any");
@@ -553,7 +557,12 @@ static qn_kernel_ir *through(const char *text, const char *passes, int ti, int t
         qn_diags_print(&diags, QN_ERROR, &b);
         cr_assert_fail("%s%s", qn_file_text(&arena, f), b.text ? b.text : "");
     }
-    return qn_file_kernel(f, NULL);
+    return f;
+}
+
+static qn_kernel_ir *through(const char *text, const char *passes, int ti, int tj)
+{
+    return qn_file_kernel(file_through(text, passes, ti, tj), NULL);
 }
 
 static void give(world *w, const param *p, int64_t H, int64_t Nq, int64_t Nk)
@@ -729,6 +738,71 @@ Test(ranges, trips_are_those_that_keep_an_element)
     for (int k = 0; k < (int)(sizeof cases / sizeof *cases); k++) {
         if (!only || strcmp(only, cases[k].name) == 0) {
             check_case(&cases[k]);
+        }
+    }
+}
+
+/* ---------------------------------------------------------------- by meaning */
+
+static void arguments(const mask_case *m, const qn_kernel_ir *naive, int Nq, int Nk, qn_args *a)
+{
+    static world w;
+    memset(&w, 0, sizeof w);
+    const int64_t sizes[5] = {2, Nq, Nk, 2, 3};
+    static const char *const names[5] = {"H", "Nq", "Nk", "D", "E"};
+    for (int k = 0; k < 5; k++) {
+        qn_args_dim(a, names[k], sizes[k]);
+    }
+    qn_args_array(a, "q", qn_normal(&lab, QN_F32, 1, 3, (int64_t[]){2, Nq, 2}));
+    qn_args_array(a, "k", qn_normal(&lab, QN_F32, 2, 3, (int64_t[]){2, Nk, 2}));
+    qn_args_array(a, "v", qn_normal(&lab, QN_F32, 3, 3, (int64_t[]){2, Nk, 3}));
+    for (int k = 0; k < 3 && m->params[k].name; k++) {
+        give(&w, &m->params[k], 2, Nq, Nk);
+    }
+    for (int p = 0; p < naive->params.count; p++) {
+        const qn_param *q = &naive->params.at[p];
+        for (int k = 0; k < w.ncells; k++) {
+            if (w.cells[k].name == q->name) {
+                qn_args_int(a, q->name, q->type.dtype, w.cells[k].value);
+            }
+        }
+        for (int k = 0; k < w.nmem; k++) {
+            if (w.mem[k].name == q->name) {
+                qn_args_array(
+                    a, q->name,
+                    qn_ints(&lab, q->type.dtype, w.mem[k].rank, w.mem[k].shape, w.mem[k].at));
+            }
+        }
+    }
+}
+
+Test(ranges, results_stay_and_facts_are_true)
+{
+    static const char *const passes[] = {"tile,stream,ranges", "tile,stream,ranges,peel,bare,dce"};
+    static const int tries[][4] = {{4, 4, 7, 9}, {4, 4, 13, 5},   {4, 4, 1, 14},
+                                   {4, 4, 0, 3}, {16, 8, 33, 40}, {16, 8, 20, 11}};
+    for (int c = 0; c < (int)(sizeof cases / sizeof *cases); c++) {
+        const mask_case *m = &cases[c];
+        const char *text = source(m);
+        for (int t = 0; t < (int)(sizeof tries / sizeof *tries); t++) {
+            const int *s = tries[t];
+            qn_args a = {0};
+            qn_kernel_ir *naive = qn_file_kernel(parse(text), NULL);
+            arguments(m, naive, s[2], s[3], &a);
+            const qn_interp_result *want =
+                qn_lab_run(&lab, qn_lab_text(&lab, text), NULL, &a, QN_EXACT, 0);
+            for (int p = 0; p < 2; p++) {
+                const char *made = qn_file_text(&arena, file_through(text, passes[p], s[0], s[1]));
+                const qn_interp_result *got =
+                    qn_lab_try_run(&lab, qn_lab_text(&lab, made), NULL, &a, QN_EXACT, 3);
+                cr_assert(got, "%s, Nq=%d Nk=%d: %s%s", m->name, s[2], s[3], made,
+                          qn_lab_errors(&lab));
+                for (int o = 0; o < want->nouts; o++) {
+                    double far = qn_distance(&want->outs[o].array, &got->outs[o].array);
+                    cr_assert(far < 1e-12, "%s, Nq=%d Nk=%d, %s: %g", m->name, s[2], s[3],
+                              want->outs[o].name, far);
+                }
+            }
         }
     }
 }
