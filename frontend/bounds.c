@@ -12,9 +12,9 @@ enum { MAX_TERMS = 6, MAX_STEPS = 4000, MAX_PROOF = 10 };
 
 /* ---------------------------------------------------------------- linear forms */
 
-qn_lin qn_lin_const(int64_t k)
+qn_flin qn_flin_const(int64_t k)
 {
-    qn_lin l = {.k = k};
+    qn_flin l = {.k = k};
     return l;
 }
 
@@ -23,7 +23,7 @@ static bool times(int64_t a, int64_t b, int64_t *out)
     return !__builtin_mul_overflow(a, b, out);
 }
 
-bool qn_lin_add(qn_lin *l, const qn_lin *x, int64_t coef)
+bool qn_flin_add(qn_flin *l, const qn_flin *x, int64_t coef)
 {
     int64_t c;
     if (!times(x->k, coef, &c) || __builtin_add_overflow(l->k, c, &l->k)) {
@@ -52,9 +52,9 @@ bool qn_lin_add(qn_lin *l, const qn_lin *x, int64_t coef)
     return true;
 }
 
-static qn_lin atom(qn_node *n)
+static qn_flin atom(qn_node *n)
 {
-    qn_lin l = {.n = 1};
+    qn_flin l = {.n = 1};
     l.t[0].atom = n;
     l.t[0].coef = 1;
     return l;
@@ -76,62 +76,62 @@ qn_node *qn_name_position(qn_front *fr)
 }
 
 /* Position i over its row. */
-static qn_lin position(qn_front *fr, qn_node *i)
+static qn_flin position(qn_front *fr, qn_node *i)
 {
-    qn_lin l = atom(i);
+    qn_flin l = atom(i);
     if (fr->spec->position != QN_POSITION_TENSOR) {
         l = atom(qn_name_row(fr));
     }
     if (fr->spec->position == QN_POSITION_LAST) {
-        qn_lin nk = *qn_dim_node(fr, qn_intern(fr->ir, "Nk"))->lin;
-        qn_lin nq = *qn_dim_node(fr, qn_intern(fr->ir, "Nq"))->lin;
-        qn_lin_add(&l, &nk, 1);
-        qn_lin_add(&l, &nq, -1);
+        qn_flin nk = *qn_dim_node(fr, qn_intern(fr->ir, "Nk"))->lin;
+        qn_flin nq = *qn_dim_node(fr, qn_intern(fr->ir, "Nq"))->lin;
+        qn_flin_add(&l, &nk, 1);
+        qn_flin_add(&l, &nq, -1);
     }
     return l;
 }
 
-static bool combine(const qn_node *n, qn_lin *l)
+static bool combine(const qn_node *n, qn_flin *l)
 {
     const qn_expr *x = &n->x;
     if (x->kind != QN_OP) {
         return false;
     }
-    const qn_lin *a = qn_node_arg(n, 0)->lin,
-                 *b = x->u.op.args.count > 1 ? qn_node_arg(n, 1)->lin : NULL;
-    *l = qn_lin_const(0);
+    const qn_flin *a = qn_node_arg(n, 0)->lin,
+                  *b = x->u.op.args.count > 1 ? qn_node_arg(n, 1)->lin : NULL;
+    *l = qn_flin_const(0);
     if (!a || (x->u.op.args.count > 1 && !b)) {
         return false;
     }
     if (x->u.op.op == QN_OP_NEG) {
-        return qn_lin_add(l, a, -1);
+        return qn_flin_add(l, a, -1);
     }
     if (x->u.op.op == QN_OP_ADD || x->u.op.op == QN_OP_SUB) {
-        return qn_lin_add(l, a, 1) && qn_lin_add(l, b, x->u.op.op == QN_OP_ADD ? 1 : -1);
+        return qn_flin_add(l, a, 1) && qn_flin_add(l, b, x->u.op.op == QN_OP_ADD ? 1 : -1);
     }
     if (x->u.op.op == QN_OP_MUL && (a->n == 0 || b->n == 0)) {
-        return a->n == 0 ? qn_lin_add(l, b, a->k) : qn_lin_add(l, a, b->k);
+        return a->n == 0 ? qn_flin_add(l, b, a->k) : qn_flin_add(l, a, b->k);
     }
     return false;
 }
 
-const qn_lin *qn_lin_of(qn_front *fr, qn_node *n)
+const qn_flin *qn_flin_of(qn_front *fr, qn_node *n)
 {
-    qn_lin *l = QN_NEW(fr->ir->arena, qn_lin);
+    qn_flin *l = QN_NEW(fr->ir->arena, qn_flin);
     int64_t fixed;
     if (n->x.kind == QN_LIT) {
-        *l = qn_lin_const(n->x.u.lit.i);
+        *l = qn_flin_const(n->x.u.lit.i);
     } else if (is_name(n, "i")) {
         *l = position(fr, n);
     } else if (n->x.kind == QN_NAME && qn_dim_const(fr, n->x.u.name, &fixed)) {
-        *l = qn_lin_const(fixed);
+        *l = qn_flin_const(fixed);
     } else if (!combine(n, l)) {
         *l = atom(n);
     }
     return l;
 }
 
-qn_node *qn_lin_node(qn_front *fr, const qn_lin *l)
+qn_node *qn_flin_node(qn_front *fr, const qn_flin *l)
 {
     qn_node *sum = NULL;
     for (int pass = 0; pass < 2; pass++) { /* what is added first, so that no minus leads */
@@ -161,7 +161,7 @@ qn_node *qn_lin_node(qn_front *fr, const qn_lin *l)
 /* ---------------------------------------------------------------- the prover */
 
 typedef struct facts {
-    qn_lin at[32]; /* each >= 0 */
+    qn_flin at[32]; /* each >= 0 */
     int n;
 } facts;
 
@@ -190,9 +190,9 @@ static void learn(facts *f, const qn_node *c, bool holds, int depth)
     if (!qn_op_is_compare(op) || qn_node_arg(c, 0)->type != QN_N_INT) {
         return;
     }
-    qn_lin ab = *qn_node_arg(c, 0)->lin, ba = *qn_node_arg(c, 1)->lin;
-    if (!qn_lin_add(&ab, qn_node_arg(c, 1)->lin, -1) ||
-        !qn_lin_add(&ba, qn_node_arg(c, 0)->lin, -1)) {
+    qn_flin ab = *qn_node_arg(c, 0)->lin, ba = *qn_node_arg(c, 1)->lin;
+    if (!qn_flin_add(&ab, qn_node_arg(c, 1)->lin, -1) ||
+        !qn_flin_add(&ba, qn_node_arg(c, 0)->lin, -1)) {
         return;
     }
     bool eq = (op == QN_OP_EQ && holds) || (op == QN_OP_NE && !holds);
@@ -210,22 +210,22 @@ static void learn(facts *f, const qn_node *c, bool holds, int depth)
     }
 }
 
-static bool prove(prover *p, const qn_lin *l, int depth);
+static bool prove(prover *p, const qn_flin *l, int depth);
 
 /* l with term k replaced: coef * atom becomes coef * by. */
-static bool with(prover *p, const qn_lin *l, int k, const qn_lin *by, int depth)
+static bool with(prover *p, const qn_flin *l, int k, const qn_flin *by, int depth)
 {
-    qn_lin m = *l;
+    qn_flin m = *l;
     int64_t coef = m.t[k].coef;
     m.t[k] = m.t[--m.n];
-    return qn_lin_add(&m, by, coef) && prove(p, &m, depth);
+    return qn_flin_add(&m, by, coef) && prove(p, &m, depth);
 }
 
-static bool with_sum(prover *p, const qn_lin *l, int k, const qn_node *dim, int64_t coef,
+static bool with_sum(prover *p, const qn_flin *l, int k, const qn_node *dim, int64_t coef,
                      int64_t add, int depth)
 {
-    qn_lin by = qn_lin_const(add);
-    return qn_lin_add(&by, dim->lin, coef) && with(p, l, k, &by, depth);
+    qn_flin by = qn_flin_const(add);
+    return qn_flin_add(&by, dim->lin, coef) && with(p, l, k, &by, depth);
 }
 
 static qn_node *dim(prover *p, const char *name)
@@ -233,7 +233,7 @@ static qn_node *dim(prover *p, const char *name)
     return qn_dim_node(p->fr, qn_intern(p->fr->ir, name));
 }
 
-static bool by_name(prover *p, const qn_lin *l, int k, int depth)
+static bool by_name(prover *p, const qn_flin *l, int k, int depth)
 {
     const qn_node *a = l->t[k].atom;
     bool up = l->t[k].coef < 0; /* an upper bound makes l smaller */
@@ -242,7 +242,7 @@ static bool by_name(prover *p, const qn_lin *l, int k, int depth)
     } indices[] = {{"b", "B"}, {"h", "Hq"}, {"r", "Nq"}, {"j", "Nk"}, {"d", "Dv"}};
     for (size_t m = 0; m < sizeof indices / sizeof *indices; m++) {
         if (is_name(a, indices[m].name)) {
-            qn_lin zero = qn_lin_const(0);
+            qn_flin zero = qn_flin_const(0);
             return up ? with_sum(p, l, k, dim(p, indices[m].extent), 1, -1, depth)
                       : with(p, l, k, &zero, depth);
         }
@@ -254,20 +254,20 @@ static bool by_name(prover *p, const qn_lin *l, int k, int depth)
      * have elements. */
     bool some = is_name(a, "B") || is_name(a, "Hq") || is_name(a, "Nq") || is_name(a, "Hk") ||
                 is_name(a, "Hv");
-    qn_lin least = qn_lin_const(some ? 1 : 0);
+    qn_flin least = qn_flin_const(some ? 1 : 0);
     return !(a->uses & QN_USES_DATA) && with(p, l, k, &least, depth);
 }
 
 /* n * (x // n) lies in x-n+1 .. x: l is scaled by n first, and n * l >= 1 - n is what remains. */
-static bool by_division(prover *p, const qn_lin *l, int k, const qn_lin *x, int64_t n, int depth)
+static bool by_division(prover *p, const qn_flin *l, int k, const qn_flin *x, int64_t n, int depth)
 {
-    qn_lin m = qn_lin_const(n - 1);
-    qn_lin rest = *l;
+    qn_flin m = qn_flin_const(n - 1);
+    qn_flin rest = *l;
     int64_t coef = rest.t[k].coef;
     rest.t[k] = rest.t[--rest.n];
-    qn_lin by = *x;
+    qn_flin by = *x;
     by.k += coef > 0 ? 1 - n : 0;
-    return qn_lin_add(&m, &rest, n) && qn_lin_add(&m, &by, coef) && prove(p, &m, depth);
+    return qn_flin_add(&m, &rest, n) && qn_flin_add(&m, &by, coef) && prove(p, &m, depth);
 }
 
 /* h * K // Hq lies in 0..K-1, and so does h // (Hq // K). */
@@ -286,11 +286,11 @@ static bool is_group_map(const qn_node *a, const qn_node **k)
     return false;
 }
 
-static bool by_op(prover *p, const qn_lin *l, int k, int depth)
+static bool by_op(prover *p, const qn_flin *l, int k, int depth)
 {
     const qn_node *a = l->t[k].atom;
     bool up = l->t[k].coef < 0;
-    qn_lin zero = qn_lin_const(0);
+    qn_flin zero = qn_flin_const(0);
     if (a->x.kind != QN_OP) {
         return false;
     }
@@ -299,14 +299,14 @@ static bool by_op(prover *p, const qn_lin *l, int k, int depth)
     for (int m = 0; m < count && m < 3; m++) {
         arg[m] = qn_node_arg(a, m);
     }
-    const qn_lin *x = arg[0] ? arg[0]->lin : NULL, *y = count > 1 ? arg[1]->lin : NULL;
-    const qn_lin *z = count > 2 ? arg[2]->lin : NULL;
+    const qn_flin *x = arg[0] ? arg[0]->lin : NULL, *y = count > 1 ? arg[1]->lin : NULL;
+    const qn_flin *z = count > 2 ? arg[2]->lin : NULL;
     int64_t n = y && y->n == 0 ? y->k : 0;
     qn_op op = a->x.u.op.op;
     if (op == QN_OP_FLOORDIV) {
         const qn_node *groups;
         if (!up && is_name(arg[0], "Hq") && (is_name(arg[1], "Hk") || is_name(arg[1], "Hv"))) {
-            qn_lin one = qn_lin_const(1); /* Hq is a multiple of both */
+            qn_flin one = qn_flin_const(1); /* Hq is a multiple of both */
             return with(p, l, k, &one, depth);
         }
         if (is_group_map(a, &groups)) {
@@ -315,7 +315,7 @@ static bool by_op(prover *p, const qn_lin *l, int k, int depth)
         return x && n >= 1 && n < INT32_MAX && by_division(p, l, k, x, n, depth);
     }
     if (op == QN_OP_MOD && y) {
-        qn_lin most = *y, least = *y;
+        qn_flin most = *y, least = *y;
         most.k--, least.k--;
         bool positive = n >= 1 || (y->n && prove(p, &least, depth - 2));
         return positive && with(p, l, k, up ? &most : &zero, depth);
@@ -333,8 +333,8 @@ static bool by_op(prover *p, const qn_lin *l, int k, int depth)
                          (with(p, l, k, y, depth) || with(p, l, k, x, depth)));
     }
     if (op == QN_OP_ABS && x) {
-        qn_lin minus = zero;
-        return qn_lin_add(&minus, x, -1) &&
+        qn_flin minus = zero;
+        return qn_flin_add(&minus, x, -1) &&
                (up ? with(p, l, k, x, depth) && with(p, l, k, &minus, depth)
                    : with(p, l, k, &zero, depth) || with(p, l, k, x, depth) ||
                          with(p, l, k, &minus, depth));
@@ -352,17 +352,17 @@ static bool by_op(prover *p, const qn_lin *l, int k, int depth)
         return good;
     }
     if (op == QN_OP_BAND && x && y && (n > 0 || (x->n == 0 && x->k > 0))) {
-        qn_lin most = qn_lin_const(n > 0 ? n : x->k);
+        qn_flin most = qn_flin_const(n > 0 ? n : x->k);
         return with(p, l, k, up ? &most : &zero, depth);
     }
     if (op == QN_OP_CAST && arg[0]->type == QN_N_BOOL) {
-        qn_lin one = qn_lin_const(1);
+        qn_flin one = qn_flin_const(1);
         return with(p, l, k, up ? &one : &zero, depth);
     }
     return false;
 }
 
-static bool shares(const qn_lin *a, const qn_lin *b)
+static bool shares(const qn_flin *a, const qn_flin *b)
 {
     for (int m = 0; m < a->n; m++) {
         for (int k = 0; k < b->n; k++) {
@@ -374,7 +374,7 @@ static bool shares(const qn_lin *a, const qn_lin *b)
     return false;
 }
 
-static bool prove(prover *p, const qn_lin *l, int depth)
+static bool prove(prover *p, const qn_flin *l, int depth)
 {
     if (l->n == 0) {
         return l->k >= 0;
@@ -388,10 +388,10 @@ static bool prove(prover *p, const qn_lin *l, int depth)
         }
     }
     for (int f = 0; f < p->facts.n; f++) {
-        qn_lin m = *l;
-        if (shares(l, &p->facts.at[f]) && qn_lin_add(&m, &p->facts.at[f], -1)) {
-            qn_lin fact = p->facts.at[f]; /* used up below */
-            p->facts.at[f] = qn_lin_const(0);
+        qn_flin m = *l;
+        if (shares(l, &p->facts.at[f]) && qn_flin_add(&m, &p->facts.at[f], -1)) {
+            qn_flin fact = p->facts.at[f]; /* used up below */
+            p->facts.at[f] = qn_flin_const(0);
             bool good = prove(p, &m, depth - 1);
             p->facts.at[f] = fact;
             if (good) {
@@ -416,12 +416,12 @@ static bool prove(prover *p, const qn_lin *l, int depth)
     return false;
 }
 
-bool qn_prove_ge0(qn_front *fr, const qn_lin *l, bool with_facts)
+bool qn_flin_prove(qn_front *fr, const qn_flin *l, bool with_facts)
 {
     prover p = {.fr = fr};
     for (int k = 0; k < 2; k++) { /* there are no fewer query heads than others */
-        qn_lin f = *dim(&p, "Hq")->lin;
-        if (qn_lin_add(&f, dim(&p, k ? "Hv" : "Hk")->lin, -1)) {
+        qn_flin f = *dim(&p, "Hq")->lin;
+        if (qn_flin_add(&f, dim(&p, k ? "Hv" : "Hk")->lin, -1)) {
             p.facts.at[p.facts.n++] = f;
         }
     }

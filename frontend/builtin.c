@@ -9,17 +9,17 @@
 typedef struct row {
     const char *name;
     int least, most; /* arguments; most -1: any number */
-    qn_val (*f)(qn_front *fr, const struct row *row, const qn_val *args, int n);
+    qn_fval (*f)(qn_front *fr, const struct row *row, const qn_fval *args, int n);
     qn_op op;
     double (*c)(double); /* of a constant */
 } row;
 
-static double number_of(const qn_val *v)
+static double number_of(const qn_fval *v)
 {
     return v->kind == QN_V_INT ? (double)v->i : v->f;
 }
 
-static bool is_int(const qn_val *v)
+static bool is_int(const qn_fval *v)
 {
     return v->kind == QN_V_INT || (v->kind == QN_V_NODE && v->node->type == QN_N_INT);
 }
@@ -30,36 +30,36 @@ static double sigmoid(double x)
 }
 
 /* Floats stay what they are, integers become IDEAL. */
-static qn_node *as_float(qn_front *fr, const qn_val *v)
+static qn_node *as_float(qn_front *fr, const qn_fval *v)
 {
     bool flt = v->kind == QN_V_NODE && v->node->type == QN_N_FLT;
-    return flt ? v->node : qn_val_to_ideal(fr, v);
+    return flt ? v->node : qn_fval_to_ideal(fr, v);
 }
 
-static qn_val plain(qn_front *fr, const row *r, const qn_val *args, int n)
+static qn_fval plain(qn_front *fr, const row *r, const qn_fval *args, int n)
 {
     (void)n;
     if (args[0].kind != QN_V_NODE) {
-        return qn_val_flt(r->c(number_of(&args[0])));
+        return qn_fval_flt(r->c(number_of(&args[0])));
     }
     qn_node *x = as_float(fr, &args[0]);
-    return qn_val_node(qn_node_op1(fr, r->op, x->type, x));
+    return qn_fval_node(qn_node_op1(fr, r->op, x->type, x));
 }
 
-static qn_val absolute(qn_front *fr, const row *r, const qn_val *args, int n)
+static qn_fval absolute(qn_front *fr, const row *r, const qn_fval *args, int n)
 {
     (void)r, (void)n;
-    const qn_val *a = &args[0];
+    const qn_fval *a = &args[0];
     if (a->kind == QN_V_INT) {
-        return a->i == INT64_MIN ? *a : qn_val_int(a->i < 0 ? -a->i : a->i);
+        return a->i == INT64_MIN ? *a : qn_fval_int(a->i < 0 ? -a->i : a->i);
     }
-    return a->kind == QN_V_FLOAT ? qn_val_flt(fabs(a->f))
-                                 : qn_val_node(qn_node_op1(fr, QN_OP_ABS, a->node->type, a->node));
+    return a->kind == QN_V_FLOAT ? qn_fval_flt(fabs(a->f))
+                                 : qn_fval_node(qn_node_op1(fr, QN_OP_ABS, a->node->type, a->node));
 }
 
 /* floor and ceil give integers. A float outside of what integers hold becomes 0: Lua would leave it
  * a float, which no index or comparison of buckets can want. */
-static qn_val to_integer(qn_front *fr, const row *r, const qn_val *args, int n)
+static qn_fval to_integer(qn_front *fr, const row *r, const qn_fval *args, int n)
 {
     (void)n;
     if (is_int(&args[0])) {
@@ -67,7 +67,7 @@ static qn_val to_integer(qn_front *fr, const row *r, const qn_val *args, int n)
     }
     if (args[0].kind == QN_V_FLOAT) {
         double f = r->c(args[0].f);
-        return f >= -0x1p63 && f < 0x1p63 ? qn_val_int((int64_t)f) : qn_val_flt(f);
+        return f >= -0x1p63 && f < 0x1p63 ? qn_fval_int((int64_t)f) : qn_fval_flt(f);
     }
     qn_node *x = args[0].node;
     qn_node *whole = qn_node_op1(fr, r->op, x->type, x);
@@ -75,104 +75,105 @@ static qn_val to_integer(qn_front *fr, const row *r, const qn_val *args, int n)
         qn_node_op2(fr, QN_OP_LT, QN_N_BOOL, qn_node_op1(fr, QN_OP_ABS, x->type, whole),
                     qn_node_flt(fr, 9.0e18, x->type));
     whole = qn_node_op3(fr, QN_OP_SELECT, x->type, small, whole, qn_node_flt(fr, 0, x->type));
-    return qn_val_node(qn_node_cast(fr, QN_I64, QN_N_INT, whole));
+    return qn_fval_node(qn_node_cast(fr, QN_I64, QN_N_INT, whole));
 }
 
-static qn_val extreme(qn_front *fr, const row *r, const qn_val *args, int n)
+static qn_fval extreme(qn_front *fr, const row *r, const qn_fval *args, int n)
 {
-    qn_val best = args[0];
+    qn_fval best = args[0];
     for (int k = 1; k < n; k++) {
-        qn_val both[2] = {best, args[k]};
-        qn_join j = qn_val_join(both, 2);
+        qn_fval both[2] = {best, args[k]};
+        qn_join j = qn_fval_join(both, 2);
         if (j == QN_JOIN_CONST) {
             bool ints = best.kind == QN_V_INT && args[k].kind == QN_V_INT;
             bool less = ints ? args[k].i < best.i : number_of(&args[k]) < number_of(&best);
             bool more = ints ? args[k].i > best.i : number_of(&args[k]) > number_of(&best);
             best = (r->op == QN_OP_MIN ? less : more) ? args[k] : best;
         } else {
-            best = qn_val_node(qn_node_op2(fr, r->op, qn_join_type(fr, j), qn_val_to(fr, &best, j),
-                                           qn_val_to(fr, &args[k], j)));
+            best = qn_fval_node(qn_node_op2(fr, r->op, qn_join_type(fr, j),
+                                            qn_fval_to(fr, &best, j), qn_fval_to(fr, &args[k], j)));
         }
     }
     return best;
 }
 
-static qn_val clamped(qn_front *fr, const row *r, const qn_val *args, int n)
+static qn_fval clamped(qn_front *fr, const row *r, const qn_fval *args, int n)
 {
     row most = *r, least = *r;
     most.op = QN_OP_MAX, least.op = QN_OP_MIN;
-    qn_join j = qn_val_join(args, n);
+    qn_join j = qn_fval_join(args, n);
     if (j == QN_JOIN_CONST) {
-        qn_val up[2] = {extreme(fr, &most, args, 2), args[2]};
+        qn_fval up[2] = {extreme(fr, &most, args, 2), args[2]};
         return extreme(fr, &least, up, 2);
     }
-    return qn_val_node(qn_node_op3(fr, QN_OP_CLAMP, qn_join_type(fr, j), qn_val_to(fr, &args[0], j),
-                                   qn_val_to(fr, &args[1], j), qn_val_to(fr, &args[2], j)));
+    return qn_fval_node(qn_node_op3(fr, QN_OP_CLAMP, qn_join_type(fr, j),
+                                    qn_fval_to(fr, &args[0], j), qn_fval_to(fr, &args[1], j),
+                                    qn_fval_to(fr, &args[2], j)));
 }
 
-static qn_val logarithm(qn_front *fr, const row *r, const qn_val *args, int n)
+static qn_fval logarithm(qn_front *fr, const row *r, const qn_fval *args, int n)
 {
     if (n == 1) {
         return plain(fr, r, args, n);
     }
     if (args[0].kind != QN_V_NODE && args[1].kind != QN_V_NODE) {
         double x = number_of(&args[0]), b = number_of(&args[1]);
-        return qn_val_flt(b == 2 ? log2(x) : b == 10 ? log10(x) : log(x) / log(b));
+        return qn_fval_flt(b == 2 ? log2(x) : b == 10 ? log10(x) : log(x) / log(b));
     }
     if (args[1].kind != QN_V_NODE && number_of(&args[1]) == 2) {
         qn_node *x = as_float(fr, &args[0]);
-        return qn_val_node(qn_node_op1(fr, QN_OP_LOG2, x->type, x));
+        return qn_fval_node(qn_node_op1(fr, QN_OP_LOG2, x->type, x));
     }
-    qn_val x = plain(fr, r, &args[0], 1), b = plain(fr, r, &args[1], 1);
+    qn_fval x = plain(fr, r, &args[0], 1), b = plain(fr, r, &args[1], 1);
     return qn_binary(fr, QN_LUA_DIV, &x, &b, (qn_place){0});
 }
 
-static qn_val tangent(qn_front *fr, const row *r, const qn_val *args, int n)
+static qn_fval tangent(qn_front *fr, const row *r, const qn_fval *args, int n)
 {
     if (args[0].kind != QN_V_NODE) {
         return plain(fr, r, args, n);
     }
     qn_node *x = as_float(fr, &args[0]);
-    return qn_val_node(qn_node_op2(fr, QN_OP_DIV, x->type, qn_node_op1(fr, QN_OP_SIN, x->type, x),
-                                   qn_node_op1(fr, QN_OP_COS, x->type, x)));
+    return qn_fval_node(qn_node_op2(fr, QN_OP_DIV, x->type, qn_node_op1(fr, QN_OP_SIN, x->type, x),
+                                    qn_node_op1(fr, QN_OP_COS, x->type, x)));
 }
 
 /* The remainder with the sign of the dividend: of magnitudes, floor and truncation agree. */
-static qn_val remainder_of(qn_front *fr, const row *r, const qn_val *args, int n)
+static qn_fval remainder_of(qn_front *fr, const row *r, const qn_fval *args, int n)
 {
     (void)r;
-    qn_join j = qn_val_join(args, n);
+    qn_join j = qn_fval_join(args, n);
     if (j == QN_JOIN_CONST && is_int(&args[0]) && is_int(&args[1])) {
         int64_t a = args[0].i, b = args[1].i;
         if (b == 0) {
-            return (qn_val){.kind = QN_V_BAD};
+            return (qn_fval){.kind = QN_V_BAD};
         }
-        return qn_val_int(b == -1 ? 0 : a % b);
+        return qn_fval_int(b == -1 ? 0 : a % b);
     }
     if (j == QN_JOIN_CONST) {
-        return qn_val_flt(fmod(number_of(&args[0]), number_of(&args[1])));
+        return qn_fval_flt(fmod(number_of(&args[0]), number_of(&args[1])));
     }
     qn_ntype type = qn_join_type(fr, j);
-    qn_node *a = qn_val_to(fr, &args[0], j), *b = qn_val_to(fr, &args[1], j);
+    qn_node *a = qn_fval_to(fr, &args[0], j), *b = qn_fval_to(fr, &args[1], j);
     qn_node *p = qn_node_op1(fr, QN_OP_ABS, type, a), *q = qn_node_op1(fr, QN_OP_ABS, type, b);
     qn_node *m =
         type == QN_N_INT ? qn_divide(fr, QN_OP_MOD, p, q) : qn_node_op2(fr, QN_OP_MOD, type, p, q);
     qn_node *zero = type == QN_N_INT ? qn_node_int(fr, 0) : qn_node_flt(fr, 0, type);
     qn_node *minus = qn_node_op2(fr, QN_OP_LT, QN_N_BOOL, a, zero);
-    return qn_val_node(
+    return qn_fval_node(
         qn_node_op3(fr, QN_OP_SELECT, type, minus, qn_node_op1(fr, QN_OP_NEG, type, m), m));
 }
 
-static qn_val raised(qn_front *fr, const row *r, const qn_val *args, int n)
+static qn_fval raised(qn_front *fr, const row *r, const qn_fval *args, int n)
 {
     (void)r, (void)n;
     return qn_binary(fr, QN_LUA_POW, &args[0], &args[1], (qn_place){0});
 }
 
-static qn_val reciprocal_root(qn_front *fr, const row *r, const qn_val *args, int n)
+static qn_fval reciprocal_root(qn_front *fr, const row *r, const qn_fval *args, int n)
 {
     if (args[0].kind != QN_V_NODE) {
-        return qn_val_flt(1 / sqrt(number_of(&args[0])));
+        return qn_fval_flt(1 / sqrt(number_of(&args[0])));
     }
     return plain(fr, r, args, n);
 }
@@ -200,12 +201,12 @@ static const row rows[] = {
     {"qn.clamp", 3, 3, clamped, QN_OP_CLAMP, NULL},
 };
 
-static qn_val bad(void)
+static qn_fval bad(void)
 {
-    return (qn_val){.kind = QN_V_BAD};
+    return (qn_fval){.kind = QN_V_BAD};
 }
 
-static qn_val chosen(qn_front *fr, const qn_val *args, int n, qn_place place)
+static qn_fval chosen(qn_front *fr, const qn_fval *args, int n, qn_place place)
 {
     if (n != 3) {
         qn_front_error(fr, "E-CALL", place, "qn.select takes 3 arguments, not %d", n);
@@ -215,27 +216,27 @@ static qn_val chosen(qn_front *fr, const qn_val *args, int n, qn_place place)
         args[0].kind == QN_V_BOOL || (args[0].kind == QN_V_NODE && args[0].node->type == QN_N_BOOL);
     if (!boolean) {
         qn_front_error(fr, "E-COND", place, "qn.select chooses by a boolean, not by %s",
-                       qn_val_describe(&args[0]));
+                       qn_fval_describe(&args[0]));
         return bad();
     }
-    qn_val v = qn_choose(fr, qn_val_to_bool(fr, &args[0]), &args[1], &args[2]);
+    qn_fval v = qn_choose(fr, qn_fval_to_bool(fr, &args[0]), &args[1], &args[2]);
     if (v.kind == QN_V_BAD) {
         qn_front_error(fr, "E-TYPE", place, "qn.select between %s and %s",
-                       qn_val_describe(&args[1]), qn_val_describe(&args[2]));
+                       qn_fval_describe(&args[1]), qn_fval_describe(&args[2]));
     }
     return v;
 }
 
-static qn_val dim_of(qn_front *fr, const qn_val *args, int n, qn_place place)
+static qn_fval dim_of(qn_front *fr, const qn_fval *args, int n, qn_place place)
 {
     if (n != 1 || args[0].kind != QN_V_STRING) {
         qn_front_error(fr, "E-CALL", place, "qn.dim takes the name of a dimension");
         return bad();
     }
-    return qn_val_node(qn_dim_node(fr, qn_intern(fr->ir, args[0].text)));
+    return qn_fval_node(qn_dim_node(fr, qn_intern(fr->ir, args[0].text)));
 }
 
-qn_val qn_builtin(qn_front *fr, const char *name, const qn_val *args, int n, qn_place place)
+qn_fval qn_builtin(qn_front *fr, const char *name, const qn_fval *args, int n, qn_place place)
 {
     for (int k = 0; k < n; k++) {
         if (args[k].kind == QN_V_BAD) {
@@ -263,12 +264,12 @@ qn_val qn_builtin(qn_front *fr, const char *name, const qn_val *args, int n, qn_
             return bad();
         }
         for (int m = 0; m < n; m++) {
-            if (!qn_val_is_number(&args[m])) {
-                qn_front_error(fr, "E-TYPE", place, "%s of %s", name, qn_val_describe(&args[m]));
+            if (!qn_fval_is_number(&args[m])) {
+                qn_front_error(fr, "E-TYPE", place, "%s of %s", name, qn_fval_describe(&args[m]));
                 return bad();
             }
         }
-        qn_val v = r->f(fr, r, args, n);
+        qn_fval v = r->f(fr, r, args, n);
         if (v.kind == QN_V_BAD) {
             qn_front_error(fr, "E-TYPE", place, "%s by 0", name);
         }

@@ -40,14 +40,14 @@ static bool tagged(const qn_host_value *v, const char *tag)
 
 static const char *describe(checker *c, const qn_host_value *v)
 {
-    qn_val x = {.kind = QN_V_TABLE};
+    qn_fval x = {.kind = QN_V_TABLE};
     if (v->kind == QN_HOST_TABLE && v->u.table.tag) {
         return qn_diag_text(c->fr.d, "qn.%s", v->u.table.tag);
     }
     if (v->kind != QN_HOST_TABLE) {
-        x = qn_val_of_host(&c->fr, v);
+        x = qn_fval_of_host(&c->fr, v);
     }
-    return qn_val_describe(&x);
+    return qn_fval_describe(&x);
 }
 
 /* ---------------------------------------------------------------- functions */
@@ -68,28 +68,28 @@ static const qn_spec_fn *finish(checker *c, qn_node *const *results, int n)
 }
 
 /* One number or boolean from a function; BAD after errors. */
-static qn_val one_result(checker *c, const qn_host_value *f, const qn_val *args, int n,
-                         const char *knob)
+static qn_fval one_result(checker *c, const qn_host_value *f, const qn_fval *args, int n,
+                          const char *knob)
 {
-    qn_vals out = {0};
+    qn_fvals out = {0};
     if (!qn_call_function(&c->fr, f, args, n, &out, f->place)) {
-        return (qn_val){.kind = QN_V_BAD};
+        return (qn_fval){.kind = QN_V_BAD};
     }
     if (out.count != 1) {
         qn_host_error(&c->fr, "E-RETURN", f, "'%s' returns %d results instead of one", knob,
                       out.count);
-        return (qn_val){.kind = QN_V_BAD};
+        return (qn_fval){.kind = QN_V_BAD};
     }
     return out.at[0];
 }
 
-static qn_val index_of(checker *c, const char *name, uint32_t uses)
+static qn_fval index_of(checker *c, const char *name, uint32_t uses)
 {
-    return qn_val_node(qn_node_name(&c->fr, qn_intern(c->fr.ir, name), QN_N_INT, uses));
+    return qn_fval_node(qn_node_name(&c->fr, qn_intern(c->fr.ir, name), QN_N_INT, uses));
 }
 
 typedef struct indices {
-    qn_val b, h, i, j, d;
+    qn_fval b, h, i, j, d;
 } indices;
 
 static indices all_indices(checker *c)
@@ -99,31 +99,32 @@ static indices all_indices(checker *c)
                      index_of(c, "d", QN_USES_D)};
 }
 
-static qn_node *number_result(checker *c, const qn_host_value *f, const qn_val *v, const char *knob)
+static qn_node *number_result(checker *c, const qn_host_value *f, const qn_fval *v,
+                              const char *knob)
 {
     if (v->kind == QN_V_BAD) {
         return NULL;
     }
-    if (!qn_val_is_number(v)) {
+    if (!qn_fval_is_number(v)) {
         qn_host_error(&c->fr, "E-RETURN", f, "'%s' returns %s, not a number", knob,
-                      qn_val_describe(v));
+                      qn_fval_describe(v));
         return NULL;
     }
-    return qn_val_to_flt(&c->fr, v);
+    return qn_fval_to_flt(&c->fr, v);
 }
 
-static qn_node *bool_result(checker *c, const qn_host_value *f, const qn_val *v, const char *knob)
+static qn_node *bool_result(checker *c, const qn_host_value *f, const qn_fval *v, const char *knob)
 {
     if (v->kind == QN_V_BAD) {
         return NULL;
     }
     if (v->kind != QN_V_BOOL && !(v->kind == QN_V_NODE && v->node->type == QN_N_BOOL)) {
         qn_host_error(&c->fr, "E-RETURN", f, "'%s' returns %s, not a boolean", knob,
-                      qn_val_describe(v))
+                      qn_fval_describe(v))
             ->help = "compare with something, such as ~= 0";
         return NULL;
     }
-    return qn_val_to_bool(&c->fr, v);
+    return qn_fval_to_bool(&c->fr, v);
 }
 
 /* ---------------------------------------------------------------- masks */
@@ -207,8 +208,8 @@ static qn_node *mask_node(checker *c, const qn_host_value *mask, int depth)
     }
     if (mask->kind == QN_HOST_FUNCTION) {
         indices x = all_indices(c);
-        qn_val args[] = {x.b, x.h, x.i, x.j};
-        qn_val v = one_result(c, mask, args, 4, "mask");
+        qn_fval args[] = {x.b, x.h, x.i, x.j};
+        qn_fval v = one_result(c, mask, args, 4, "mask");
         return bool_result(c, mask, &v, "mask");
     }
     if (tagged(mask, "document")) {
@@ -236,7 +237,7 @@ static qn_node *mask_node(checker *c, const qn_host_value *mask, int depth)
         qn_node *x = mask_node(c, mask->u.table.items[k], depth + 1);
         good &= x != NULL;
         if (all && x) {
-            qn_val a = qn_val_node(all), b = qn_val_node(x);
+            qn_fval a = qn_fval_node(all), b = qn_fval_node(x);
             all = qn_binary(fr, is_and ? QN_LUA_AND : QN_LUA_OR, &a, &b, mask->place).node;
         }
     }
@@ -297,8 +298,8 @@ static void make_score(checker *c, qn_spec_group *g, const qn_host_value *score)
                           "'score' is function(s, b, h, i, j), not %s", describe(c, fs[k]));
             return;
         }
-        qn_val args[] = {qn_val_node(s), x.b, x.h, x.i, x.j};
-        qn_val v = one_result(c, fs[k], args, 5, "score");
+        qn_fval args[] = {qn_fval_node(s), x.b, x.h, x.i, x.j};
+        qn_fval v = one_result(c, fs[k], args, 5, "score");
         s = number_result(c, fs[k], &v, "score");
     }
     if (s && s != start) {
@@ -313,16 +314,16 @@ static void make_scale(checker *c, qn_spec_group *g, const qn_host_value *scale)
     begin(c);
     qn_node *x;
     if (is_nil(scale)) {
-        qn_val d = qn_val_node(qn_dim_node(fr, qn_intern(fr->ir, "D")));
-        x = qn_node_op1(fr, QN_OP_RSQRT, QN_N_FLT, qn_val_to_flt(fr, &d));
+        qn_fval d = qn_fval_node(qn_dim_node(fr, qn_intern(fr->ir, "D")));
+        x = qn_node_op1(fr, QN_OP_RSQRT, QN_N_FLT, qn_fval_to_flt(fr, &d));
     } else {
         indices at = all_indices(c);
-        qn_val v = qn_val_of_host(fr, scale);
+        qn_fval v = qn_fval_of_host(fr, scale);
         if (v.kind == QN_V_TENSOR) {
             fr->chunk = scale->chunk;
-            v = qn_element(fr, &v, &at.h, scale->place);
+            v = qn_tensor_element(fr, &v, &at.h, scale->place);
         } else if (v.kind == QN_V_FUNCTION) {
-            qn_val args[] = {at.b, at.h};
+            qn_fval args[] = {at.b, at.h};
             v = one_result(c, scale, args, 2, "scale");
         }
         x = number_result(c, scale, &v, "scale");
@@ -345,8 +346,8 @@ static void make_out(checker *c, qn_spec_group *g, const qn_host_value *out)
     begin(c);
     indices x = all_indices(c);
     qn_node *o = qn_node_name(&c->fr, qn_intern(c->fr.ir, "o"), QN_N_FLT, QN_USES_ROW);
-    qn_val args[] = {qn_val_node(o), x.b, x.h, x.i, x.d};
-    qn_val v = one_result(c, out, args, 5, "out");
+    qn_fval args[] = {qn_fval_node(o), x.b, x.h, x.i, x.d};
+    qn_fval v = one_result(c, out, args, 5, "out");
     qn_node *y = number_result(c, out, &v, "out");
     if (y) {
         g->out = finish(c, &y, 1);
@@ -366,8 +367,8 @@ static void make_group(checker *c, const qn_host_value *top, const qn_host_value
     if (!is_nil(when)) {
         begin(c);
         indices x = all_indices(c);
-        qn_val v = when->kind == QN_HOST_FUNCTION ? one_result(c, when, &x.h, 1, "when")
-                                                  : qn_val_of_host(fr, when);
+        qn_fval v = when->kind == QN_HOST_FUNCTION ? one_result(c, when, &x.h, 1, "when")
+                                                   : qn_fval_of_host(fr, when);
         qn_node *y = bool_result(c, when, &v, "when");
         if (y) {
             g.when = finish(c, &y, 1);
@@ -599,6 +600,67 @@ static int scalars_by_order(const void *a, const void *b)
     return x->order < y->order ? -1 : x->order > y->order;
 }
 
+static bool occurs(const checker *c, qn_sym dim)
+{
+    for (int k = 0; k < c->fr.spec->params.count; k++) {
+        const qn_type *t = &c->fr.spec->params.at[k].type;
+        for (int m = 0; m < t->rank; m++) {
+            if (t->axes[m].extent.dim == dim) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+/* name * int + int, solved for the name. */
+static qn_expr *solved(qn_ir *ir, const qn_expr *value, qn_sym whole)
+{
+    qn_expr *x = qn_name(ir, whole);
+    if (value->u.op.op != QN_OP_MUL) {
+        qn_op back = value->u.op.op == QN_OP_ADD ? QN_OP_SUB : QN_OP_ADD;
+        x = qn_op2(ir, back, x, value->u.op.args.at[1]);
+        value = value->u.op.args.at[0];
+    }
+    return value->kind == QN_OP ? qn_op2(ir, QN_OP_FLOORDIV, x, value->u.op.args.at[1]) : x;
+}
+
+static qn_sym base_of(const qn_expr *value)
+{
+    while (value->kind == QN_OP) {
+        value = value->u.op.args.at[0];
+    }
+    return value->kind == QN_NAME ? value->u.name : NULL;
+}
+
+/* A dim that no tensor has but as name + 1 or the like is computed from that one, which the shapes
+ * bind; so every dim of a tensor's own is known without being passed. */
+static void turn_dims_round(checker *c)
+{
+    qn_spec *s = c->fr.spec;
+    for (int k = 0; k < s->dims.count; k++) {
+        qn_dim base = s->dims.at[k];
+        int m = k + 1;
+        if (base.value || occurs(c, base.name)) {
+            continue;
+        }
+        while (m < s->dims.count &&
+               !(s->dims.at[m].value && base_of(s->dims.at[m].value) == base.name &&
+                 occurs(c, s->dims.at[m].name))) {
+            m++;
+        }
+        if (m == s->dims.count) {
+            continue;
+        }
+        qn_dim whole = s->dims.at[m];
+        base.value = solved(c->fr.ir, whole.value, whole.name);
+        whole.value = NULL;
+        memmove(&s->dims.at[k + 2], &s->dims.at[k + 1], sizeof *s->dims.at * (size_t)(m - k - 1));
+        s->dims.at[k] = whole;
+        s->dims.at[++k] = base;
+    }
+}
+
 static void read_params(checker *c)
 {
     qn_front *fr = &c->fr;
@@ -702,6 +764,7 @@ qn_spec *qn_spec_check(qn_ir *ir, const qn_host_value *host, const qn_spec_optio
     read_outputs(&c, host);
     make_groups(&c, host);
     read_params(&c);
+    turn_dims_round(&c);
     add_requires(&c);
     return d->errors == errors ? s : NULL;
 }

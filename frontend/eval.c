@@ -15,7 +15,7 @@ typedef struct frame { /* locals of one call, innermost last */
     qn_front *fr;
     const qn_host_value *function;
     qn_sym *names;
-    qn_val *vals;
+    qn_fval *vals;
     int count, cap;
 } frame;
 
@@ -25,7 +25,7 @@ typedef struct cont {
     int at;                  /* the next statement */
     int scope;               /* locals that live when the block is left */
     const qn_ast_stmt *loop; /* NULL, or the loop whose body this is */
-    qn_val value, last, step;
+    qn_fval value, last, step;
     const struct cont *next;
 } cont;
 
@@ -62,9 +62,9 @@ qn_diag *qn_host_error(qn_front *fr, const char *code, const qn_host_value *at, 
     return x;
 }
 
-static qn_val bad(void)
+static qn_fval bad(void)
 {
-    return (qn_val){.kind = QN_V_BAD};
+    return (qn_fval){.kind = QN_V_BAD};
 }
 
 static bool spend(qn_front *fr, qn_place place)
@@ -90,12 +90,12 @@ static bool spend(qn_front *fr, qn_place place)
 
 /* ---------------------------------------------------------------- names */
 
-static void define(frame *f, qn_sym name, qn_val v)
+static void define(frame *f, qn_sym name, qn_fval v)
 {
     if (f->count == f->cap) {
         int cap = f->cap ? f->cap * 2 : 16;
         qn_sym *names = QN_NEWN(f->fr->ir->arena, qn_sym, cap);
-        qn_val *vals = QN_NEWN(f->fr->ir->arena, qn_val, cap);
+        qn_fval *vals = QN_NEWN(f->fr->ir->arena, qn_fval, cap);
         if (f->count) {
             memcpy(names, f->names, sizeof *names * (size_t)f->count);
             memcpy(vals, f->vals, sizeof *vals * (size_t)f->count);
@@ -111,7 +111,7 @@ static void define(frame *f, qn_sym name, qn_val v)
     f->vals[f->count++] = v;
 }
 
-static qn_val *local(const frame *f, qn_sym name)
+static qn_fval *local(const frame *f, qn_sym name)
 {
     for (int k = f->count - 1; k >= 0; k--) {
         if (f->names[k] == name) {
@@ -126,7 +126,7 @@ static frame fork(const frame *f)
 {
     frame g = *f;
     g.names = QN_NEWN(f->fr->ir->arena, qn_sym, f->count + 8);
-    g.vals = QN_NEWN(f->fr->ir->arena, qn_val, f->count + 8);
+    g.vals = QN_NEWN(f->fr->ir->arena, qn_fval, f->count + 8);
     g.cap = f->count + 8;
     if (f->count) {
         memcpy(g.names, f->names, sizeof *g.names * (size_t)f->count);
@@ -140,9 +140,9 @@ static bool tagged(const qn_host_value *v, const char *tag)
     return v->kind == QN_HOST_TABLE && v->u.table.tag && strcmp(v->u.table.tag, tag) == 0;
 }
 
-qn_val qn_val_of_host(qn_front *fr, const qn_host_value *v)
+qn_fval qn_fval_of_host(qn_front *fr, const qn_host_value *v)
 {
-    qn_val x = {.kind = QN_V_NIL};
+    qn_fval x = {.kind = QN_V_NIL};
     if (!v) {
         return x;
     }
@@ -150,11 +150,11 @@ qn_val qn_val_of_host(qn_front *fr, const qn_host_value *v)
     case QN_HOST_NIL:
         return x;
     case QN_HOST_BOOL:
-        return qn_val_bool(v->u.b);
+        return qn_fval_bool(v->u.b);
     case QN_HOST_INT:
-        return qn_val_int(v->u.i);
+        return qn_fval_int(v->u.i);
     case QN_HOST_FLOAT:
-        return qn_val_flt(v->u.f);
+        return qn_fval_flt(v->u.f);
     case QN_HOST_STRING:
         x.kind = QN_V_STRING;
         x.text = v->u.string.text;
@@ -181,7 +181,7 @@ qn_val qn_val_of_host(qn_front *fr, const qn_host_value *v)
         qn_extent e = {0};
         bool good =
             name && name->kind == QN_HOST_STRING && qn_extent_parse(fr, v, name->u.string.text, &e);
-        x = !good ? bad() : e.dim ? qn_val_node(qn_dim_node(fr, e.dim)) : qn_val_int(e.n);
+        x = !good ? bad() : e.dim ? qn_fval_node(qn_dim_node(fr, e.dim)) : qn_fval_int(e.n);
     } else {
         x.kind = QN_V_TABLE;
     }
@@ -208,20 +208,20 @@ static bool is_captured(const frame *f, const char *name)
     return false;
 }
 
-static qn_val lookup(frame *f, const qn_ast *x)
+static qn_fval lookup(frame *f, const qn_ast *x)
 {
-    const qn_val *v = local(f, x->text);
+    const qn_fval *v = local(f, x->text);
     if (v) {
         return *v;
     }
     if (is_captured(f, x->text)) {
-        return qn_val_of_host(f->fr, capture(f, x->text));
+        return qn_fval_of_host(f->fr, capture(f, x->text));
     }
     const qn_host_value *globals = capture(f, "_ENV");
     const qn_host_value *g =
         globals && globals->kind == QN_HOST_TABLE ? qn_host_field_of(globals, x->text) : NULL;
     if (g && g->kind != QN_HOST_NIL) {
-        return qn_val_of_host(f->fr, g);
+        return qn_fval_of_host(f->fr, g);
     }
     qn_front_error(f->fr, "E-NAME", x->place, "'%s' is not defined", x->text);
     return bad();
@@ -229,11 +229,11 @@ static qn_val lookup(frame *f, const qn_ast *x)
 
 /* ---------------------------------------------------------------- expressions */
 
-static qn_val eval(frame *f, const qn_ast *x);
-static bool eval_list(frame *f, qn_ast *const *xs, int n, qn_vals *out);
+static qn_fval eval(frame *f, const qn_ast *x);
+static bool eval_list(frame *f, qn_ast *const *xs, int n, qn_fvals *out);
 
 /* 1: true, 0: false, -1: decided by *node, -2: an error. nil and constants decide as in Lua. */
-static int truth(qn_front *fr, const qn_val *v, qn_place place, qn_node **node)
+static int truth(qn_front *fr, const qn_fval *v, qn_place place, qn_node **node)
 {
     switch (v->kind) {
     case QN_V_BAD:
@@ -263,7 +263,7 @@ static int truth(qn_front *fr, const qn_val *v, qn_place place, qn_node **node)
     case QN_V_MIXED:
         break;
     }
-    qn_front_error(fr, "E-COND", place, "the condition is %s", qn_val_describe(v))->help =
+    qn_front_error(fr, "E-COND", place, "the condition is %s", qn_fval_describe(v))->help =
         "a condition is boolean: compare with something, such as ~= 0";
     return -2;
 }
@@ -275,36 +275,36 @@ static void push_path(qn_front *fr, qn_node *cond, bool holds)
 }
 
 /* `a and b`, `a or b`, and `c and x or y`. */
-static qn_val logical(frame *f, const qn_ast *x)
+static qn_fval logical(frame *f, const qn_ast *x)
 {
     qn_front *fr = f->fr;
     bool is_or = x->op == QN_LUA_OR;
     qn_node *cond = NULL;
     const qn_ast *l = x->l;
     if (is_or && l->kind == QN_AST_BINARY && l->op == QN_LUA_AND) {
-        qn_val c = eval(f, l->l);
+        qn_fval c = eval(f, l->l);
         int t = truth(fr, &c, l->l->place, &cond);
         if (t == -2) {
             return bad();
         }
         if (t == -1) {
             push_path(fr, cond, true);
-            qn_val a = eval(f, l->r);
+            qn_fval a = eval(f, l->r);
             fr->path.count--;
-            if (qn_val_is_number(&a)) { /* a number is true: c and a or b chooses */
+            if (qn_fval_is_number(&a)) { /* a number is true: c and a or b chooses */
                 push_path(fr, cond, false);
-                qn_val b = eval(f, x->r);
+                qn_fval b = eval(f, x->r);
                 fr->path.count--;
-                qn_val v = qn_choose(fr, cond, &a, &b);
+                qn_fval v = qn_choose(fr, cond, &a, &b);
                 if (v.kind == QN_V_BAD && b.kind != QN_V_BAD) {
                     qn_front_error(fr, "E-TYPE", x->place, "a choice between %s and %s",
-                                   qn_val_describe(&a), qn_val_describe(&b));
+                                   qn_fval_describe(&a), qn_fval_describe(&b));
                 }
                 return v;
             }
         }
     }
-    qn_val a = eval(f, l);
+    qn_fval a = eval(f, l);
     int t = truth(fr, &a, l->place, &cond);
     if (t == -2) {
         return bad();
@@ -313,42 +313,43 @@ static qn_val logical(frame *f, const qn_ast *x)
         return t == is_or ? a : eval(f, x->r);
     }
     push_path(fr, cond, !is_or);
-    qn_val b = eval(f, x->r);
+    qn_fval b = eval(f, x->r);
     fr->path.count--;
     if (b.kind == QN_V_NIL) {
-        b = qn_val_bool(false);
+        b = qn_fval_bool(false);
     }
     return qn_binary(fr, x->op, &a, &b, x->place);
 }
 
-static qn_val indexed(frame *f, const qn_ast *x)
+static qn_fval indexed(frame *f, const qn_ast *x)
 {
     qn_front *fr = f->fr;
-    qn_val a = eval(f, x->l);
-    qn_val k = x->r->kind == QN_AST_STRING ? (qn_val){.kind = QN_V_STRING, .text = x->r->text}
-                                           : eval(f, x->r);
+    qn_fval a = eval(f, x->l);
+    qn_fval k = x->r->kind == QN_AST_STRING ? (qn_fval){.kind = QN_V_STRING, .text = x->r->text}
+                                            : eval(f, x->r);
     if (a.kind == QN_V_BAD || k.kind == QN_V_BAD) {
         return bad();
     }
     if (a.kind == QN_V_TENSOR) {
-        return qn_element(fr, &a, &k, x->place);
+        return qn_tensor_element(fr, &a, &k, x->place);
     }
     if (a.kind != QN_V_TABLE) {
-        bool number = qn_val_is_number(&a);
+        bool number = qn_fval_is_number(&a);
         qn_front_error(fr, number ? "E-RANK" : "E-TYPE", x->place, "%s is indexed",
-                       qn_val_describe(&a));
+                       qn_fval_describe(&a));
         return bad();
     }
     const qn_host_value *t = a.host;
     if (k.kind == QN_V_STRING) {
-        return qn_val_of_host(fr, qn_host_field_of(t, k.text));
+        return qn_fval_of_host(fr, qn_host_field_of(t, k.text));
     }
     if (k.kind == QN_V_FLOAT && k.f >= -1e15 && k.f <= 1e15 && k.f == (double)(int64_t)k.f) {
-        k = qn_val_int((int64_t)k.f);
+        k = qn_fval_int((int64_t)k.f);
     }
     if (k.kind == QN_V_INT) {
         bool inside = k.i >= 1 && k.i <= t->u.table.nitems;
-        return inside ? qn_val_of_host(fr, t->u.table.items[k.i - 1]) : (qn_val){.kind = QN_V_NIL};
+        return inside ? qn_fval_of_host(fr, t->u.table.items[k.i - 1])
+                      : (qn_fval){.kind = QN_V_NIL};
     }
     qn_front_error(fr, "E-CONST", x->place,
                    "a table of constants is indexed by something not known now")
@@ -356,21 +357,21 @@ static qn_val indexed(frame *f, const qn_ast *x)
     return bad();
 }
 
-static bool call(frame *f, const qn_ast *x, qn_vals *out)
+static bool call(frame *f, const qn_ast *x, qn_fvals *out)
 {
     qn_front *fr = f->fr;
-    qn_val callee = eval(f, x->l);
-    qn_vals args = {0};
+    qn_fval callee = eval(f, x->l);
+    qn_fvals args = {0};
     if (callee.kind == QN_V_BAD || !eval_list(f, x->items, x->nitems, &args)) {
         return false;
     }
     if (callee.kind == QN_V_BUILTIN) {
-        qn_val v = qn_builtin(fr, callee.text, args.at, args.count, x->place);
+        qn_fval v = qn_builtin(fr, callee.text, args.at, args.count, x->place);
         QN_PUSH(fr->ir->arena, out, v);
         return v.kind != QN_V_BAD;
     }
     if (callee.kind != QN_V_FUNCTION) {
-        qn_front_error(fr, "E-CALL", x->place, "%s is called", qn_val_describe(&callee));
+        qn_front_error(fr, "E-CALL", x->place, "%s is called", qn_fval_describe(&callee));
         return false;
     }
     const qn_host_chunk *here = fr->chunk;
@@ -379,33 +380,33 @@ static bool call(frame *f, const qn_ast *x, qn_vals *out)
     return good;
 }
 
-static qn_val eval_inner(frame *f, const qn_ast *x)
+static qn_fval eval_inner(frame *f, const qn_ast *x)
 {
     qn_front *fr = f->fr;
     switch (x->kind) {
     case QN_AST_NIL:
-        return (qn_val){.kind = QN_V_NIL};
+        return (qn_fval){.kind = QN_V_NIL};
     case QN_AST_BOOL:
-        return qn_val_bool(x->b);
+        return qn_fval_bool(x->b);
     case QN_AST_INT:
-        return qn_val_int(x->i);
+        return qn_fval_int(x->i);
     case QN_AST_FLOAT:
-        return qn_val_flt(x->f);
+        return qn_fval_flt(x->f);
     case QN_AST_STRING:
-        return (qn_val){.kind = QN_V_STRING, .text = x->text};
+        return (qn_fval){.kind = QN_V_STRING, .text = x->text};
     case QN_AST_NAME:
         return lookup(f, x);
     case QN_AST_INDEX:
         return indexed(f, x);
     case QN_AST_CALL: {
-        qn_vals out = {0};
+        qn_fvals out = {0};
         if (!call(f, x, &out)) {
             return bad();
         }
-        return out.count ? out.at[0] : (qn_val){.kind = QN_V_NIL};
+        return out.count ? out.at[0] : (qn_fval){.kind = QN_V_NIL};
     }
     case QN_AST_UNARY: {
-        qn_val a = eval(f, x->l);
+        qn_fval a = eval(f, x->l);
         return qn_unary(fr, x->op, &a, x->place);
     }
     case QN_AST_BINARY:
@@ -414,23 +415,23 @@ static qn_val eval_inner(frame *f, const qn_ast *x)
     if (x->op == QN_LUA_AND || x->op == QN_LUA_OR) {
         return logical(f, x);
     }
-    qn_val a = eval(f, x->l), b = eval(f, x->r);
+    qn_fval a = eval(f, x->l), b = eval(f, x->r);
     return qn_binary(fr, x->op, &a, &b, x->place);
 }
 
-static qn_val eval(frame *f, const qn_ast *x)
+static qn_fval eval(frame *f, const qn_ast *x)
 {
     if (!spend(f->fr, x->place)) {
         return bad();
     }
     f->fr->depth++;
-    qn_val v = eval_inner(f, x);
+    qn_fval v = eval_inner(f, x);
     f->fr->depth--;
     return v;
 }
 
 /* Lua's lists: a call at the end gives all its results, elsewhere one. */
-static bool eval_list(frame *f, qn_ast *const *xs, int n, qn_vals *out)
+static bool eval_list(frame *f, qn_ast *const *xs, int n, qn_fvals *out)
 {
     for (int k = 0; k < n; k++) {
         if (k == n - 1 && xs[k]->kind == QN_AST_CALL) {
@@ -442,7 +443,7 @@ static bool eval_list(frame *f, qn_ast *const *xs, int n, qn_vals *out)
             f->fr->depth--;
             return good;
         }
-        qn_val v = eval(f, xs[k]);
+        qn_fval v = eval(f, xs[k]);
         if (v.kind == QN_V_BAD) {
             return false;
         }
@@ -453,7 +454,7 @@ static bool eval_list(frame *f, qn_ast *const *xs, int n, qn_vals *out)
 
 /* ---------------------------------------------------------------- statements */
 
-static outcome run(frame *f, const cont *c, qn_vals *out);
+static outcome run(frame *f, const cont *c, qn_fvals *out);
 
 static const cont *enter(frame *f, const qn_ast_block *b, const cont *next)
 {
@@ -472,7 +473,7 @@ static const cont *after(frame *f, const cont *c)
     return d;
 }
 
-static qn_val merged(qn_front *fr, qn_node *cond, const qn_val *a, const qn_val *b)
+static qn_fval merged(qn_front *fr, qn_node *cond, const qn_fval *a, const qn_fval *b)
 {
     if (a->kind == b->kind) {
         bool equal = a->kind == QN_V_NODE     ? a->node == b->node
@@ -488,12 +489,12 @@ static qn_val merged(qn_front *fr, qn_node *cond, const qn_val *a, const qn_val 
             return *a;
         }
     }
-    qn_val v = qn_choose(fr, cond, a, b);
-    return v.kind == QN_V_BAD ? (qn_val){.kind = QN_V_MIXED} : v;
+    qn_fval v = qn_choose(fr, cond, a, b);
+    return v.kind == QN_V_BAD ? (qn_fval){.kind = QN_V_MIXED} : v;
 }
 
-static bool merge_results(qn_front *fr, qn_node *cond, const qn_vals *a, const qn_vals *b,
-                          qn_vals *out, qn_place place)
+static bool merge_results(qn_front *fr, qn_node *cond, const qn_fvals *a, const qn_fvals *b,
+                          qn_fvals *out, qn_place place)
 {
     if (a->count != b->count) {
         qn_front_error(fr, "E-RETURN", place, "one path returns %d result%s, another %d", a->count,
@@ -501,10 +502,10 @@ static bool merge_results(qn_front *fr, qn_node *cond, const qn_vals *a, const q
         return false;
     }
     for (int k = 0; k < a->count; k++) {
-        qn_val v = merged(fr, cond, &a->at[k], &b->at[k]);
+        qn_fval v = merged(fr, cond, &a->at[k], &b->at[k]);
         if (v.kind == QN_V_MIXED) {
             qn_front_error(fr, "E-RETURN", place, "one path returns %s, another %s",
-                           qn_val_describe(&a->at[k]), qn_val_describe(&b->at[k]));
+                           qn_fval_describe(&a->at[k]), qn_fval_describe(&b->at[k]));
             return false;
         }
         QN_PUSH(fr->ir->arena, out, v);
@@ -514,14 +515,14 @@ static bool merge_results(qn_front *fr, qn_node *cond, const qn_vals *a, const q
 
 /* The statement from its k-th condition on. *next is where to go on, if the outcome is ENDED. */
 static outcome branch(frame *f, const qn_ast_stmt *s, int k, const cont *rest, const cont **next,
-                      qn_vals *out)
+                      qn_fvals *out)
 {
     qn_front *fr = f->fr;
     *next = rest;
     qn_node *cond = NULL;
     int t = 0;
     for (; k < s->nexprs; k++) {
-        qn_val c = eval(f, s->exprs[k]);
+        qn_fval c = eval(f, s->exprs[k]);
         t = truth(fr, &c, s->exprs[k]->place, &cond);
         if (t == -2) {
             return FAILED;
@@ -545,7 +546,7 @@ static outcome branch(frame *f, const qn_ast_stmt *s, int k, const cont *rest, c
     }
     const cont *tail = returns ? rest : NULL;
     frame g = fork(f);
-    qn_vals a = {0}, b = {0};
+    qn_fvals a = {0}, b = {0};
     int base = fr->path.count;
     push_path(fr, cond, true);
     outcome x = run(&g, enter(&g, &s->blocks[k], tail), &a);
@@ -582,17 +583,17 @@ static outcome branch(frame *f, const qn_ast_stmt *s, int k, const cont *rest, c
 
 static bool assign(frame *f, const qn_ast_stmt *s)
 {
-    qn_vals vs = {0};
+    qn_fvals vs = {0};
     if (!eval_list(f, s->exprs, s->nexprs, &vs)) {
         return false;
     }
     for (int k = 0; k < s->nnames; k++) {
-        qn_val v = k < vs.count ? vs.at[k] : (qn_val){.kind = QN_V_NIL};
+        qn_fval v = k < vs.count ? vs.at[k] : (qn_fval){.kind = QN_V_NIL};
         if (s->kind == QN_AST_LOCAL) {
             define(f, s->names[k], v);
             continue;
         }
-        qn_val *to = local(f, s->names[k]);
+        qn_fval *to = local(f, s->names[k]);
         if (!to) {
             bool known = is_captured(f, s->names[k]);
             qn_front_error(f->fr, "E-ASSIGN", s->name_places[k],
@@ -607,18 +608,18 @@ static bool assign(frame *f, const qn_ast_stmt *s)
     return true;
 }
 
-static bool loop_bound(frame *f, const qn_ast_stmt *s, int k, qn_val *out)
+static bool loop_bound(frame *f, const qn_ast_stmt *s, int k, qn_fval *out)
 {
-    *out = k < s->nexprs ? eval(f, s->exprs[k]) : qn_val_int(1);
+    *out = k < s->nexprs ? eval(f, s->exprs[k]) : qn_fval_int(1);
     if (out->kind == QN_V_NODE && out->node->lin && out->node->lin->n == 0) {
-        *out = qn_val_int(out->node->lin->k); /* a size fixed by the options */
+        *out = qn_fval_int(out->node->lin->k); /* a size fixed by the options */
     }
     if (out->kind == QN_V_INT || (out->kind == QN_V_FLOAT && k < 3)) {
         return true;
     }
     if (out->kind != QN_V_BAD) {
         qn_front_error(f->fr, "E-CONST", s->exprs[k]->place,
-                       "the bounds of `for` must be known now; this is %s", qn_val_describe(out))
+                       "the bounds of `for` must be known now; this is %s", qn_fval_describe(out))
             ->help = "loops are unrolled: a constant bound, and `if` inside";
     }
     return false;
@@ -661,8 +662,8 @@ static const cont *loop(frame *f, const qn_ast_stmt *s, const cont *rest)
         return NULL;
     }
     if (!ints) {
-        c->value = qn_val_flt(c->value.kind == QN_V_INT ? (double)c->value.i : c->value.f);
-        c->step = qn_val_flt(c->step.kind == QN_V_INT ? (double)c->step.i : c->step.f);
+        c->value = qn_fval_flt(c->value.kind == QN_V_INT ? (double)c->value.i : c->value.f);
+        c->step = qn_fval_flt(c->step.kind == QN_V_INT ? (double)c->step.i : c->step.f);
     }
     return round_of(f, c);
 }
@@ -682,7 +683,7 @@ static const cont *again(frame *f, const cont *c)
     return round_of(f, d);
 }
 
-static outcome run_inner(frame *f, const cont *c, qn_vals *out)
+static outcome run_inner(frame *f, const cont *c, qn_fvals *out)
 {
     qn_front *fr = f->fr;
     while (c) {
@@ -732,7 +733,7 @@ static outcome run_inner(frame *f, const cont *c, qn_vals *out)
     return ENDED;
 }
 
-static outcome run(frame *f, const cont *c, qn_vals *out)
+static outcome run(frame *f, const cont *c, qn_fvals *out)
 {
     f->fr->depth += 4;
     outcome x = run_inner(f, c, out);
@@ -755,8 +756,8 @@ static const qn_ast_function *tree_of(qn_front *fr, const qn_host_value *functio
     return p.tree;
 }
 
-bool qn_call_function(qn_front *fr, const qn_host_value *function, const qn_val *args, int n,
-                      qn_vals *out, qn_place place)
+bool qn_call_function(qn_front *fr, const qn_host_value *function, const qn_fval *args, int n,
+                      qn_fvals *out, qn_place place)
 {
     for (int k = 0; k < fr->calls.count; k++) {
         if (fr->calls.at[k] == function) {
@@ -776,7 +777,7 @@ bool qn_call_function(qn_front *fr, const qn_host_value *function, const qn_val 
     frame f = {.fr = fr, .function = function};
     fr->chunk = function->chunk;
     for (int k = 0; k < tree->nparams; k++) {
-        define(&f, tree->params[k], k < n ? args[k] : (qn_val){.kind = QN_V_NIL});
+        define(&f, tree->params[k], k < n ? args[k] : (qn_fval){.kind = QN_V_NIL});
     }
     QN_PUSH(fr->ir->arena, &fr->calls, function);
     outcome x = run(&f, enter(&f, &tree->body, NULL), out);

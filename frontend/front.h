@@ -43,14 +43,14 @@ enum { /* what a node depends on */
        QN_USES_DATA = 128 /* a load or a parameter */
 };
 
-typedef struct qn_lin { /* sum of coef * atom, + k */
+typedef struct qn_flin { /* sum of coef * atom, + k */
     int32_t n;
     struct {
         struct qn_node *atom;
         int64_t coef;
     } t[6];
     int64_t k;
-} qn_lin;
+} qn_flin;
 
 typedef struct qn_node qn_node;
 struct qn_node {
@@ -59,13 +59,13 @@ struct qn_node {
     uint32_t uses;
     int32_t id; /* children have lesser ones */
     int32_t depth;
-    qn_sym hint;       /* the local that held it first */
-    const qn_lin *lin; /* of integers */
+    qn_sym hint;        /* the local that held it first */
+    const qn_flin *lin; /* of integers */
 };
 
 /* ---------------------------------------------------------------- values */
 
-typedef enum qn_vkind {
+typedef enum qn_fkind {
     QN_V_BAD, /* an error was reported */
     QN_V_NIL,
     QN_V_BOOL, /* constants */
@@ -78,10 +78,10 @@ typedef enum qn_vkind {
     QN_V_FUNCTION,
     QN_V_BUILTIN,
     QN_V_MIXED /* not the same kind on every path: may not be used */
-} qn_vkind;
+} qn_fkind;
 
-typedef struct qn_val {
-    qn_vkind kind;
+typedef struct qn_fval {
+    qn_fkind kind;
     bool b;
     int64_t i;
     double f;
@@ -91,12 +91,12 @@ typedef struct qn_val {
     struct qn_tensor *tensor;
     qn_node *const *index; /* of a tensor so far */
     int32_t nindex;
-} qn_val;
+} qn_fval;
 
-typedef struct qn_vals {
-    qn_val *at;
+typedef struct qn_fvals {
+    qn_fval *at;
     int32_t count, cap;
-} qn_vals;
+} qn_fvals;
 
 typedef struct qn_tensor { /* a tensor that the spec reads */
     const qn_host_value *host;
@@ -218,17 +218,17 @@ qn_spec_fn *qn_node_function(qn_front *fr, qn_node *const *results, int n, qn_ex
                              int nflags);
 
 /* type.c */
-qn_val qn_val_int(int64_t i);
-qn_val qn_val_flt(double f);
-qn_val qn_val_bool(bool b);
-qn_val qn_val_node(qn_node *n);
-bool qn_val_is_number(const qn_val *v);
-bool qn_val_is_const(const qn_val *v); /* a number, boolean, string or nil known now */
-const char *qn_val_describe(const qn_val *v);
-qn_node *qn_val_to_flt(qn_front *fr, const qn_val *v);   /* of a number */
-qn_node *qn_val_to_int(qn_front *fr, const qn_val *v);   /* of an integer */
-qn_node *qn_val_to_ideal(qn_front *fr, const qn_val *v); /* of a number without FLT */
-qn_node *qn_val_to_bool(qn_front *fr, const qn_val *v);  /* of a boolean */
+qn_fval qn_fval_int(int64_t i);
+qn_fval qn_fval_flt(double f);
+qn_fval qn_fval_bool(bool b);
+qn_fval qn_fval_node(qn_node *n);
+bool qn_fval_is_number(const qn_fval *v);
+bool qn_fval_is_const(const qn_fval *v); /* a number, boolean, string or nil known now */
+const char *qn_fval_describe(const qn_fval *v);
+qn_node *qn_fval_to_flt(qn_front *fr, const qn_fval *v);   /* of a number */
+qn_node *qn_fval_to_int(qn_front *fr, const qn_fval *v);   /* of an integer */
+qn_node *qn_fval_to_ideal(qn_front *fr, const qn_fval *v); /* of a number without FLT */
+qn_node *qn_fval_to_bool(qn_front *fr, const qn_fval *v);  /* of a boolean */
 typedef enum qn_join {
     QN_JOIN_CONST,
     QN_JOIN_INT,
@@ -236,13 +236,13 @@ typedef enum qn_join {
     QN_JOIN_IDEAL,
     QN_JOIN_NONE
 } qn_join;
-qn_join qn_val_join(const qn_val *vs, int n); /* the common type of numbers */
-qn_node *qn_val_to(qn_front *fr, const qn_val *v, qn_join to);
+qn_join qn_fval_join(const qn_fval *vs, int n); /* the common type of numbers */
+qn_node *qn_fval_to(qn_front *fr, const qn_fval *v, qn_join to);
 qn_ntype qn_join_type(const qn_front *fr, qn_join j); /* not of CONST, NONE */
-qn_val qn_binary(qn_front *fr, qn_lua_op op, const qn_val *a, const qn_val *b, qn_place place);
-qn_val qn_unary(qn_front *fr, qn_lua_op op, const qn_val *a, qn_place place);
+qn_fval qn_binary(qn_front *fr, qn_lua_op op, const qn_fval *a, const qn_fval *b, qn_place place);
+qn_fval qn_unary(qn_front *fr, qn_lua_op op, const qn_fval *a, qn_place place);
 /* cond ? a : b, of two numbers or two booleans; BAD without a word if they do not meet. */
-qn_val qn_choose(qn_front *fr, qn_node *cond, const qn_val *a, const qn_val *b);
+qn_fval qn_choose(qn_front *fr, qn_node *cond, const qn_fval *a, const qn_fval *b);
 qn_node *qn_and(qn_front *fr, qn_node *a, qn_node *b);
 qn_node *qn_not(qn_front *fr, qn_node *a);
 /* a // b or a % b of integers: 0 and a flag where b is 0. */
@@ -251,15 +251,15 @@ qn_node *qn_divide(qn_front *fr, qn_op op, qn_node *a, qn_node *b);
 void qn_raise(qn_front *fr, qn_node *cond);
 
 /* builtin.c */
-qn_val qn_builtin(qn_front *fr, const char *name, const qn_val *args, int n, qn_place place);
+qn_fval qn_builtin(qn_front *fr, const char *name, const qn_fval *args, int n, qn_place place);
 
 /* bounds.c */
-const qn_lin *qn_lin_of(qn_front *fr, qn_node *n); /* by qn_node's making; never recursive */
-qn_node *qn_lin_node(qn_front *fr, const qn_lin *l);
-qn_lin qn_lin_const(int64_t k);
+const qn_flin *qn_flin_of(qn_front *fr, qn_node *n); /* by qn_node's making; never recursive */
+qn_node *qn_flin_node(qn_front *fr, const qn_flin *l);
+qn_flin qn_flin_const(int64_t k);
 /* l + coef * x; false: too many terms or an overflow */
-bool qn_lin_add(qn_lin *l, const qn_lin *x, int64_t coef);
-bool qn_prove_ge0(qn_front *fr, const qn_lin *l, bool with_facts);
+bool qn_flin_add(qn_flin *l, const qn_flin *x, int64_t coef);
+bool qn_flin_prove(qn_front *fr, const qn_flin *l, bool with_facts);
 qn_node *qn_name_row(qn_front *fr);      /* r */
 qn_node *qn_name_position(qn_front *fr); /* i as a node: r + Nk - Nq, r, or i */
 
@@ -269,16 +269,17 @@ qn_scalar *qn_scalar_of(qn_front *fr, const qn_host_value *host);
 bool qn_extent_parse(qn_front *fr, const qn_host_value *at, const char *text, qn_extent *out);
 qn_node *qn_dim_node(qn_front *fr, qn_sym name);
 bool qn_dim_const(const qn_front *fr, qn_sym name, int64_t *out);
-qn_val qn_element(qn_front *fr, const qn_val *tensor, const qn_val *index, qn_place place);
-qn_val qn_param_value(qn_front *fr, const qn_scalar *s);
+qn_fval qn_tensor_element(qn_front *fr, const qn_fval *tensor, const qn_fval *index,
+                          qn_place place);
+qn_fval qn_param_value(qn_front *fr, const qn_scalar *s);
 bool qn_name_free(qn_front *fr, const qn_host_value *at, const char *name);
 
 /* eval.c */
-qn_val qn_val_of_host(qn_front *fr, const qn_host_value *v);
+qn_fval qn_fval_of_host(qn_front *fr, const qn_host_value *v);
 /* Executes a function on arguments; results in *out. False: errors were reported. The flags raised
  * are in fr->flags (the caller empties it). */
-bool qn_call_function(qn_front *fr, const qn_host_value *f, const qn_val *args, int n, qn_vals *out,
-                      qn_place place);
+bool qn_call_function(qn_front *fr, const qn_host_value *f, const qn_fval *args, int n,
+                      qn_fvals *out, qn_place place);
 
 /* norm.c */
 qn_norm *qn_norm_make(qn_front *fr, const qn_host_value *host, qn_sym name, bool want_lse,

@@ -141,7 +141,7 @@ static qn_node *made(qn_front *fr, const qn_node *draft)
     QN_PUSH(fr->ir->arena, &fr->nodes, n);
     fr->table.at[h & (fr->table.cap - 1)] = n;
     if (n->type == QN_N_INT) {
-        n->lin = qn_lin_of(fr, n);
+        n->lin = qn_flin_of(fr, n);
     }
     return n;
 }

@@ -32,9 +32,9 @@ static bool is_outside(const qn_node *n)
 static qn_expr *argument(maker *m, qn_node *n)
 {
     qn_front *fr = m->fr;
-    qn_val v = qn_val_node(n);
+    qn_fval v = qn_fval_node(n);
     qn_node *flt = n->type == QN_N_BOOL ? qn_node_cast(fr, fr->spec->number, QN_N_FLT, n)
-                                        : qn_val_to_flt(fr, &v);
+                                        : qn_fval_to_flt(fr, &v);
     int k = 0;
     while (k < m->nextra && m->extra[k] != flt) {
         k++;
@@ -111,23 +111,23 @@ static const char *text_of(maker *m, qn_node *root)
     return m->failed ? "0.0" : qn_expr_text(a, done[root->id]);
 }
 
-static qn_val symbol(qn_front *fr, const char *name, uint32_t uses)
+static qn_fval symbol(qn_front *fr, const char *name, uint32_t uses)
 {
-    return qn_val_node(qn_node_name(fr, qn_intern(fr->ir, name), QN_N_FLT, uses));
+    return qn_fval_node(qn_node_name(fr, qn_intern(fr->ir, name), QN_N_FLT, uses));
 }
 
-static qn_val index_symbol(qn_front *fr, const char *name, uint32_t uses)
+static qn_fval index_symbol(qn_front *fr, const char *name, uint32_t uses)
 {
-    return qn_val_node(qn_node_name(fr, qn_intern(fr->ir, name), QN_N_INT, uses));
+    return qn_fval_node(qn_node_name(fr, qn_intern(fr->ir, name), QN_N_INT, uses));
 }
 
 /* Calls a field that is a function; numbers come back as texts. Returns how many, 0 on an error. */
-static int call_field(maker *m, const char *key, const qn_val *args, int n, int most,
+static int call_field(maker *m, const char *key, const qn_fval *args, int n, int most,
                       const char **texts, qn_node **first)
 {
     qn_front *fr = m->fr;
     const qn_host_value *f = qn_host_field_of(m->host, key);
-    qn_vals out = {0};
+    qn_fvals out = {0};
     if (!f || f->kind != QN_HOST_FUNCTION) {
         qn_host_error(fr, "E-SPEC", m->host, "'%s' of a norm must be a function", key);
         m->failed = true;
@@ -143,13 +143,13 @@ static int call_field(maker *m, const char *key, const qn_val *args, int n, int 
         return 0;
     }
     for (int k = 0; k < out.count; k++) {
-        if (!qn_val_is_number(&out.at[k])) {
+        if (!qn_fval_is_number(&out.at[k])) {
             qn_host_error(fr, "E-RETURN", f, "'%s' returns %s, not a number", key,
-                          qn_val_describe(&out.at[k]));
+                          qn_fval_describe(&out.at[k]));
             m->failed = true;
             return 0;
         }
-        qn_node *node = qn_val_to_flt(fr, &out.at[k]);
+        qn_node *node = qn_fval_to_flt(fr, &out.at[k]);
         if (k == 0 && first) {
             *first = node;
         }
@@ -213,12 +213,12 @@ static void user_parts(maker *m, parts *p, bool want_lse)
                         : strcmp(p->stat, "max") == 0 ? "m == -inf"
                         : strcmp(p->stat, "min") == 0 ? "m == inf"
                                                       : "l == 0.0";
-    qn_val nil = {.kind = QN_V_NIL};
-    qn_val s = symbol(fr, "s", QN_USES_S), mm = p->stat ? symbol(fr, "m", QN_USES_ROW) : nil;
-    qn_val b = index_symbol(fr, "b", QN_USES_B), h = index_symbol(fr, "h", QN_USES_H);
+    qn_fval nil = {.kind = QN_V_NIL};
+    qn_fval s = symbol(fr, "s", QN_USES_S), mm = p->stat ? symbol(fr, "m", QN_USES_ROW) : nil;
+    qn_fval b = index_symbol(fr, "b", QN_USES_B), h = index_symbol(fr, "h", QN_USES_H);
     const char *texts[2] = {"0.0", "0.0"};
     qn_node *first = NULL;
-    call_field(m, "weight", (qn_val[]){s, mm, b, h}, 4, 1, texts, NULL);
+    call_field(m, "weight", (qn_fval[]){s, mm, b, h}, 4, 1, texts, NULL);
     p->weight = qn_diag_text(fr->d, "select(s == -inf, 0.0, %s)", texts[0]);
     if (!m->failed && qn_host_field_of(m->host, "rescale")) {
         if (!p->stat) {
@@ -226,8 +226,8 @@ static void user_parts(maker *m, parts *p, bool want_lse)
             m->failed = true;
             return;
         }
-        qn_val m0 = symbol(fr, "m0", QN_USES_ROW), m1 = symbol(fr, "m1", QN_USES_ROW);
-        call_field(m, "rescale", (qn_val[]){m0, m1, b, h}, 4, 1, texts, NULL);
+        qn_fval m0 = symbol(fr, "m0", QN_USES_ROW), m1 = symbol(fr, "m1", QN_USES_ROW);
+        call_field(m, "rescale", (qn_fval[]){m0, m1, b, h}, 4, 1, texts, NULL);
         p->rescale = strcmp(p->stat, "sum") == 0
                          ? texts[0]
                          : qn_diag_text(fr->d, "select(m0 == %s, 0.0, %s)",
@@ -236,8 +236,8 @@ static void user_parts(maker *m, parts *p, bool want_lse)
     p->o = "a";
     int n = 1;
     if (!m->failed && qn_host_field_of(m->host, "finish")) {
-        qn_val l = symbol(fr, "l", QN_USES_ROW), o = symbol(fr, "a", QN_USES_ROW);
-        n = call_field(m, "finish", (qn_val[]){o, l, mm, b, h}, 5, 2, texts, &first);
+        qn_fval l = symbol(fr, "l", QN_USES_ROW), o = symbol(fr, "a", QN_USES_ROW);
+        n = call_field(m, "finish", (qn_fval[]){o, l, mm, b, h}, 5, 2, texts, &first);
         p->sum_l = first && (n > 1 || mentions(fr, first, "l"));
         if (first && !is_multiple(first)) {
             p->sum_l |= strcmp(empty, "l == 0.0") == 0;
@@ -261,27 +261,27 @@ static void user_parts(maker *m, parts *p, bool want_lse)
 static void sink_parts(maker *m, parts *p, const qn_host_value *sink)
 {
     qn_front *fr = m->fr;
-    qn_val v = qn_val_of_host(fr, sink);
+    qn_fval v = qn_fval_of_host(fr, sink);
     if (v.kind == QN_V_TENSOR) {
-        qn_val h = index_symbol(fr, "h", QN_USES_H);
+        qn_fval h = index_symbol(fr, "h", QN_USES_H);
         fr->chunk = sink->chunk;
-        v = qn_element(fr, &v, &h, sink->place);
+        v = qn_tensor_element(fr, &v, &h, sink->place);
     } else if (v.kind == QN_V_FUNCTION) {
-        qn_vals out = {0};
-        qn_val args[2] = {index_symbol(fr, "b", QN_USES_B), index_symbol(fr, "h", QN_USES_H)};
+        qn_fvals out = {0};
+        qn_fval args[2] = {index_symbol(fr, "b", QN_USES_B), index_symbol(fr, "h", QN_USES_H)};
         bool good = qn_call_function(fr, sink, args, 2, &out, sink->place);
-        v = good && out.count ? out.at[0] : (qn_val){.kind = QN_V_BAD};
+        v = good && out.count ? out.at[0] : (qn_fval){.kind = QN_V_BAD};
     }
-    if (!qn_val_is_number(&v)) {
+    if (!qn_fval_is_number(&v)) {
         if (v.kind != QN_V_BAD) {
             qn_host_error(fr, "E-SPEC", sink, "a sink is a number for a head, not %s",
-                          qn_val_describe(&v))
+                          qn_fval_describe(&v))
                 ->help = "a tensor over Hq, a parameter, a number, or function(b, h)";
         }
         m->failed = true;
         return;
     }
-    m->extra[m->nextra++] = qn_val_to_flt(fr, &v);
+    m->extra[m->nextra++] = qn_fval_to_flt(fr, &v);
     /* The sink takes part in the maximum, so that nothing overflows; a sink of -inf is none. */
     const char *top = "max(m, x0)", *den = "(l * rescale(m, max(m, x0)) + weight(x0, max(m, x0)))";
     p->o = qn_diag_text(fr->d, "select(%s > 0.0, a * rescale(m, %s) / %s, 0.0)", den, top, den);

@@ -41,9 +41,16 @@ static bool among(const char *const *names, size_t n, const char *name)
     return false;
 }
 
+/* x0, x1 ..: axes of tensors and further arguments of norms. */
+static bool is_numbered(const char *name)
+{
+    return name[0] == 'x' && name[1] && name[1 + strspn(name + 1, "0123456789")] == 0;
+}
+
 static bool is_reserved(const char *name, bool dims_too)
 {
-    return qn_word_is_reserved(name) || among(own, sizeof own / sizeof *own, name) ||
+    return is_numbered(name) || qn_word_is_reserved(name) ||
+           among(own, sizeof own / sizeof *own, name) ||
            (dims_too && among(own_dims, sizeof own_dims / sizeof *own_dims, name));
 }
 
@@ -202,13 +209,13 @@ bool qn_extent_parse(qn_front *fr, const qn_host_value *at, const char *text, qn
 }
 
 /* The extent as a linear form, derived dims over their own. */
-static qn_lin extent_lin(qn_front *fr, qn_extent e)
+static qn_flin extent_lin(qn_front *fr, qn_extent e)
 {
     if (!e.dim) {
-        return qn_lin_const(e.n);
+        return qn_flin_const(e.n);
     }
     const qn_dim *d = find_dim(fr, e.dim);
-    qn_lin l = qn_lin_const(0);
+    qn_flin l = qn_flin_const(0);
     if (d && d->value && d->value->kind == QN_OP) { /* name * int + int, as made above */
         const qn_expr *x = d->value;
         int64_t times = 1;
@@ -221,10 +228,10 @@ static qn_lin extent_lin(qn_front *fr, qn_extent e)
             times = x->u.op.args.at[1]->u.lit.i;
             x = x->u.op.args.at[0];
         }
-        qn_lin_add(&l, qn_dim_node(fr, x->u.name)->lin, times);
+        qn_flin_add(&l, qn_dim_node(fr, x->u.name)->lin, times);
         return l;
     }
-    qn_lin_add(&l, qn_dim_node(fr, e.dim)->lin, 1);
+    qn_flin_add(&l, qn_dim_node(fr, e.dim)->lin, 1);
     return l;
 }
 
@@ -365,15 +372,15 @@ qn_scalar *qn_scalar_of(qn_front *fr, const qn_host_value *host)
 }
 
 /* A loaded element or parameter as integers i64, floats of the spec's type, or a boolean. */
-static qn_val widened(qn_front *fr, qn_node *raw, qn_dtype dtype)
+static qn_fval widened(qn_front *fr, qn_node *raw, qn_dtype dtype)
 {
     if (dtype == QN_BOOL) {
-        return qn_val_node(raw);
+        return qn_fval_node(raw);
     }
     if (qn_dtype_is_int(dtype)) {
-        return qn_val_node(dtype == QN_I64 ? raw : qn_node_cast(fr, QN_I64, QN_N_INT, raw));
+        return qn_fval_node(dtype == QN_I64 ? raw : qn_node_cast(fr, QN_I64, QN_N_INT, raw));
     }
-    return qn_val_node(
+    return qn_fval_node(
         dtype == fr->spec->number ? raw : qn_node_cast(fr, fr->spec->number, QN_N_FLT, raw));
 }
 
@@ -382,7 +389,7 @@ static qn_ntype type_of(qn_dtype dtype)
     return dtype == QN_BOOL ? QN_N_BOOL : qn_dtype_is_int(dtype) ? QN_N_INT : QN_N_FLT;
 }
 
-qn_val qn_param_value(qn_front *fr, const qn_scalar *s)
+qn_fval qn_param_value(qn_front *fr, const qn_scalar *s)
 {
     return widened(fr, qn_node_name(fr, s->name, type_of(s->dtype), QN_USES_DATA), s->dtype);
 }
@@ -391,7 +398,7 @@ qn_val qn_param_value(qn_front *fr, const qn_scalar *s)
 
 static qn_node *row_index(qn_front *fr, const qn_tensor *t, qn_node *at, qn_place place)
 {
-    qn_lin l = *at->lin;
+    qn_flin l = *at->lin;
     if (fr->spec->position == QN_POSITION_TENSOR) {
         if (at != qn_name_position(fr)) {
             qn_front_error(
@@ -403,12 +410,12 @@ static qn_node *row_index(qn_front *fr, const qn_tensor *t, qn_node *at, qn_plac
         return qn_name_row(fr);
     }
     if (fr->spec->position == QN_POSITION_ROWS) {
-        return qn_lin_node(fr, &l);
+        return qn_flin_node(fr, &l);
     }
     qn_node *nk = qn_dim_node(fr, qn_intern(fr->ir, "Nk")),
             *nq = qn_dim_node(fr, qn_intern(fr->ir, "Nq"));
-    if (qn_lin_add(&l, nk->lin, -1) && qn_lin_add(&l, nq->lin, 1)) {
-        return qn_lin_node(fr, &l);
+    if (qn_flin_add(&l, nk->lin, -1) && qn_flin_add(&l, nq->lin, 1)) {
+        return qn_flin_node(fr, &l);
     }
     return qn_node_op2(fr, QN_OP_SUB, QN_N_INT, at, qn_node_op2(fr, QN_OP_SUB, QN_N_INT, nk, nq));
 }
@@ -449,14 +456,14 @@ static qn_node *checked(qn_front *fr, const qn_tensor *t, int k, qn_node *at, qn
             return NULL;
         }
     }
-    qn_lin low = *at->lin, high = extent_lin(fr, t->axes[k].extent), extent = high;
+    qn_flin low = *at->lin, high = extent_lin(fr, t->axes[k].extent), extent = high;
     high.k--;
-    bool linear = qn_lin_add(&high, &low, -1);
-    if (linear && qn_prove_ge0(fr, &low, false) && qn_prove_ge0(fr, &high, false)) {
+    bool linear = qn_flin_add(&high, &low, -1);
+    if (linear && qn_flin_prove(fr, &low, false) && qn_flin_prove(fr, &high, false)) {
         return at;
     }
     *guarded = true;
-    if (linear && qn_prove_ge0(fr, &low, true) && qn_prove_ge0(fr, &high, true)) {
+    if (linear && qn_flin_prove(fr, &low, true) && qn_flin_prove(fr, &high, true)) {
         return at;
     }
     if (!(at->uses & QN_USES_DATA)) {
@@ -464,31 +471,31 @@ static qn_node *checked(qn_front *fr, const qn_tensor *t, int k, qn_node *at, qn
         return NULL;
     }
     qn_node *below = qn_node_op2(fr, QN_OP_LT, QN_N_BOOL, at, qn_node_int(fr, 0));
-    qn_node *above = qn_node_op2(fr, QN_OP_GE, QN_N_BOOL, at, qn_lin_node(fr, &extent));
+    qn_node *above = qn_node_op2(fr, QN_OP_GE, QN_N_BOOL, at, qn_flin_node(fr, &extent));
     qn_raise(fr, qn_node_op2(fr, QN_OP_OR, QN_N_BOOL, below, above));
     return at;
 }
 
-qn_val qn_element(qn_front *fr, const qn_val *tensor, const qn_val *index, qn_place place)
+qn_fval qn_tensor_element(qn_front *fr, const qn_fval *tensor, const qn_fval *index, qn_place place)
 {
     qn_tensor *t = tensor->tensor;
-    qn_val at = *index;
+    qn_fval at = *index;
     if (at.kind == QN_V_BAD || !t->sound) {
-        return (qn_val){.kind = QN_V_BAD};
+        return (qn_fval){.kind = QN_V_BAD};
     }
     if (at.kind == QN_V_FLOAT && at.f >= -1e15 && at.f <= 1e15 && at.f == (double)(int64_t)at.f) {
-        at = qn_val_int((int64_t)at.f);
+        at = qn_fval_int((int64_t)at.f);
     }
     if (at.kind != QN_V_INT && !(at.kind == QN_V_NODE && at.node->type == QN_N_INT)) {
         qn_diag *x = qn_front_error(fr, "E-TYPE", place, "%s is indexed by %s", t->name,
-                                    qn_val_describe(&at));
+                                    qn_fval_describe(&at));
         x->help = "indices are integers, from 0; math.floor makes one";
-        return (qn_val){.kind = QN_V_BAD};
+        return (qn_fval){.kind = QN_V_BAD};
     }
     if (tensor->nindex >= t->rank) {
         qn_front_error(fr, "E-RANK", place, "%s has %d dimension%s", t->name, t->rank,
                        t->rank == 1 ? "" : "s");
-        return (qn_val){.kind = QN_V_BAD};
+        return (qn_fval){.kind = QN_V_BAD};
     }
     qn_node **all = QN_NEWN(fr->ir->arena, qn_node *, t->rank);
     if (tensor->nindex) {
@@ -496,8 +503,8 @@ qn_val qn_element(qn_front *fr, const qn_val *tensor, const qn_val *index, qn_pl
     }
     bool guarded = false;
     int k = tensor->nindex;
-    all[k] = qn_val_to_int(fr, &at);
-    qn_val out = *tensor;
+    all[k] = qn_fval_to_int(fr, &at);
+    qn_fval out = *tensor;
     out.index = all;
     out.nindex = k + 1;
     if (out.nindex < t->rank) {
@@ -507,7 +514,7 @@ qn_val qn_element(qn_front *fr, const qn_val *tensor, const qn_val *index, qn_pl
     for (int m = 0; m < t->rank; m++) {
         all[m] = checked(fr, t, m, all[m], place, &guarded);
         if (!all[m]) {
-            return (qn_val){.kind = QN_V_BAD};
+            return (qn_fval){.kind = QN_V_BAD};
         }
     }
     return widened(fr, qn_node_load(fr, t->name, all, t->rank, guarded, type_of(t->dtype)),

@@ -12,49 +12,49 @@
 #include <math.h>
 #include <string.h>
 
-qn_val qn_val_int(int64_t i)
+qn_fval qn_fval_int(int64_t i)
 {
-    return (qn_val){.kind = QN_V_INT, .i = i};
+    return (qn_fval){.kind = QN_V_INT, .i = i};
 }
 
-qn_val qn_val_flt(double f)
+qn_fval qn_fval_flt(double f)
 {
-    return (qn_val){.kind = QN_V_FLOAT, .f = f};
+    return (qn_fval){.kind = QN_V_FLOAT, .f = f};
 }
 
-qn_val qn_val_bool(bool b)
+qn_fval qn_fval_bool(bool b)
 {
-    return (qn_val){.kind = QN_V_BOOL, .b = b};
+    return (qn_fval){.kind = QN_V_BOOL, .b = b};
 }
 
-qn_val qn_val_node(qn_node *n)
+qn_fval qn_fval_node(qn_node *n)
 {
-    return (qn_val){.kind = QN_V_NODE, .node = n};
+    return (qn_fval){.kind = QN_V_NODE, .node = n};
 }
 
-bool qn_val_is_number(const qn_val *v)
+bool qn_fval_is_number(const qn_fval *v)
 {
     return v->kind == QN_V_INT || v->kind == QN_V_FLOAT ||
            (v->kind == QN_V_NODE && v->node->type != QN_N_BOOL);
 }
 
-static bool is_bool(const qn_val *v)
+static bool is_bool(const qn_fval *v)
 {
     return v->kind == QN_V_BOOL || (v->kind == QN_V_NODE && v->node->type == QN_N_BOOL);
 }
 
-static bool is_int(const qn_val *v)
+static bool is_int(const qn_fval *v)
 {
     return v->kind == QN_V_INT || (v->kind == QN_V_NODE && v->node->type == QN_N_INT);
 }
 
-bool qn_val_is_const(const qn_val *v)
+bool qn_fval_is_const(const qn_fval *v)
 {
     return v->kind == QN_V_NIL || v->kind == QN_V_BOOL || v->kind == QN_V_INT ||
            v->kind == QN_V_FLOAT || v->kind == QN_V_STRING;
 }
 
-const char *qn_val_describe(const qn_val *v)
+const char *qn_fval_describe(const qn_fval *v)
 {
     switch (v->kind) {
     case QN_V_NIL:
@@ -125,7 +125,7 @@ static qn_node *ideal_to_flt(qn_front *fr, qn_node *n, int depth)
     return qn_node_cast(fr, number_dtype(fr), QN_N_FLT, n);
 }
 
-qn_node *qn_val_to_flt(qn_front *fr, const qn_val *v)
+qn_node *qn_fval_to_flt(qn_front *fr, const qn_fval *v)
 {
     if (v->kind == QN_V_INT || v->kind == QN_V_FLOAT) {
         return qn_node_flt(fr, v->kind == QN_V_INT ? (double)v->i : v->f, QN_N_FLT);
@@ -136,7 +136,7 @@ qn_node *qn_val_to_flt(qn_front *fr, const qn_val *v)
     return v->node->type == QN_N_IDEAL ? ideal_to_flt(fr, v->node, 0) : v->node;
 }
 
-qn_node *qn_val_to_int(qn_front *fr, const qn_val *v)
+qn_node *qn_fval_to_int(qn_front *fr, const qn_fval *v)
 {
     return v->kind == QN_V_INT ? qn_node_int(fr, v->i) : v->node;
 }
@@ -147,7 +147,7 @@ static qn_ntype ideal(const qn_front *fr)
     return number_dtype(fr) == QN_F64 ? QN_N_FLT : QN_N_IDEAL;
 }
 
-qn_node *qn_val_to_ideal(qn_front *fr, const qn_val *v)
+qn_node *qn_fval_to_ideal(qn_front *fr, const qn_fval *v)
 {
     if (v->kind == QN_V_INT || v->kind == QN_V_FLOAT) {
         return qn_node_flt(fr, v->kind == QN_V_INT ? (double)v->i : v->f, ideal(fr));
@@ -159,16 +159,16 @@ qn_node *qn_val_to_ideal(qn_front *fr, const qn_val *v)
     return v->node;
 }
 
-qn_node *qn_val_to_bool(qn_front *fr, const qn_val *v)
+qn_node *qn_fval_to_bool(qn_front *fr, const qn_fval *v)
 {
     return v->kind == QN_V_BOOL ? qn_node_bool(fr, v->b) : v->node;
 }
 
-qn_join qn_val_join(const qn_val *vs, int n)
+qn_join qn_fval_join(const qn_fval *vs, int n)
 {
     bool constant = true, ints = true, flt = false;
     for (int k = 0; k < n; k++) {
-        if (!qn_val_is_number(&vs[k])) {
+        if (!qn_fval_is_number(&vs[k])) {
             return QN_JOIN_NONE;
         }
         constant &= vs[k].kind != QN_V_NODE;
@@ -178,11 +178,11 @@ qn_join qn_val_join(const qn_val *vs, int n)
     return constant ? QN_JOIN_CONST : ints ? QN_JOIN_INT : flt ? QN_JOIN_FLT : QN_JOIN_IDEAL;
 }
 
-qn_node *qn_val_to(qn_front *fr, const qn_val *v, qn_join to)
+qn_node *qn_fval_to(qn_front *fr, const qn_fval *v, qn_join to)
 {
-    return to == QN_JOIN_INT   ? qn_val_to_int(fr, v)
-           : to == QN_JOIN_FLT ? qn_val_to_flt(fr, v)
-                               : qn_val_to_ideal(fr, v);
+    return to == QN_JOIN_INT   ? qn_fval_to_int(fr, v)
+           : to == QN_JOIN_FLT ? qn_fval_to_flt(fr, v)
+                               : qn_fval_to_ideal(fr, v);
 }
 
 qn_ntype qn_join_type(const qn_front *fr, qn_join j)
@@ -244,22 +244,22 @@ void qn_raise(qn_front *fr, qn_node *cond)
     }
 }
 
-qn_val qn_choose(qn_front *fr, qn_node *cond, const qn_val *a, const qn_val *b)
+qn_fval qn_choose(qn_front *fr, qn_node *cond, const qn_fval *a, const qn_fval *b)
 {
     if (cond->x.kind == QN_LIT) {
         return cond->x.u.lit.i ? *a : *b;
     }
     if (is_bool(a) && is_bool(b)) {
-        qn_node *x = qn_val_to_bool(fr, a), *y = qn_val_to_bool(fr, b);
+        qn_node *x = qn_fval_to_bool(fr, a), *y = qn_fval_to_bool(fr, b);
         if (x == y) {
             return *a;
         }
-        return qn_val_node(or_of(fr, qn_and(fr, cond, x), qn_and(fr, qn_not(fr, cond), y)));
+        return qn_fval_node(or_of(fr, qn_and(fr, cond, x), qn_and(fr, qn_not(fr, cond), y)));
     }
-    qn_val both[2] = {*a, *b};
-    qn_join j = qn_val_join(both, 2);
+    qn_fval both[2] = {*a, *b};
+    qn_join j = qn_fval_join(both, 2);
     if (j == QN_JOIN_NONE) {
-        return (qn_val){.kind = QN_V_BAD};
+        return (qn_fval){.kind = QN_V_BAD};
     }
     if (j == QN_JOIN_CONST) {
         bool ints = a->kind == QN_V_INT && b->kind == QN_V_INT;
@@ -269,16 +269,16 @@ qn_val qn_choose(qn_front *fr, qn_node *cond, const qn_val *a, const qn_val *b)
         j = ints ? QN_JOIN_INT : QN_JOIN_IDEAL;
     }
     qn_ntype type = qn_join_type(fr, j);
-    qn_node *x = qn_val_to(fr, a, j), *y = qn_val_to(fr, b, j);
+    qn_node *x = qn_fval_to(fr, a, j), *y = qn_fval_to(fr, b, j);
     if (x == y) {
-        return qn_val_node(x);
+        return qn_fval_node(x);
     }
     if (type != QN_N_INT && (type == QN_N_IDEAL || number_dtype(fr) == QN_F64) &&
         both[0].kind != QN_V_NODE &&
         both[1].kind != QN_V_NODE) { /* two literals alone would be f32 */
         x = qn_node_cast(fr, QN_F64, type, x);
     }
-    return qn_val_node(qn_node_op3(fr, QN_OP_SELECT, type, cond, x, y));
+    return qn_fval_node(qn_node_op3(fr, QN_OP_SELECT, type, cond, x, y));
 }
 
 /* ---------------------------------------------------------------- arithmetic */
@@ -362,11 +362,11 @@ static double fold_floats(qn_lua_op op, double a, double b)
 }
 
 /* The integer that a bit operation takes; false if there is none. */
-static bool as_integer(const qn_val *v, qn_val *out)
+static bool as_integer(const qn_fval *v, qn_fval *out)
 {
     *out = *v;
     if (v->kind == QN_V_FLOAT && v->f >= -0x1p63 && v->f < 0x1p63 && v->f == floor(v->f)) {
-        *out = qn_val_int((int64_t)v->f);
+        *out = qn_fval_int((int64_t)v->f);
     }
     return is_int(out);
 }
@@ -425,10 +425,10 @@ static qn_op ir_op(qn_lua_op op)
 
 qn_node *qn_divide(qn_front *fr, qn_op op, qn_node *a, qn_node *b)
 {
-    qn_lin below = qn_lin_const(-1), above = *b->lin;
+    qn_flin below = qn_flin_const(-1), above = *b->lin;
     above.k--;
-    bool nonzero = qn_lin_add(&below, b->lin, -1) &&
-                   (qn_prove_ge0(fr, &above, false) || qn_prove_ge0(fr, &below, false));
+    bool nonzero = qn_flin_add(&below, b->lin, -1) &&
+                   (qn_flin_prove(fr, &above, false) || qn_flin_prove(fr, &below, false));
     if (nonzero) {
         return qn_node_op2(fr, op, QN_N_INT, a, b);
     }
@@ -463,87 +463,88 @@ static qn_node *shift(qn_front *fr, qn_node *x, qn_node *by, bool left)
     return qn_node_op3(fr, QN_OP_SELECT, QN_N_INT, wide, zero, moved);
 }
 
-static qn_val wrong(qn_front *fr, qn_lua_op op, const qn_val *a, const qn_val *b, qn_place place)
+static qn_fval wrong(qn_front *fr, qn_lua_op op, const qn_fval *a, const qn_fval *b, qn_place place)
 {
     const char *text = qn_lua_op_text(op);
     if (b) {
-        qn_front_error(fr, "E-TYPE", place, "'%s' of %s and %s", text, qn_val_describe(a),
-                       qn_val_describe(b));
+        qn_front_error(fr, "E-TYPE", place, "'%s' of %s and %s", text, qn_fval_describe(a),
+                       qn_fval_describe(b));
     } else {
-        qn_front_error(fr, "E-TYPE", place, "'%s' of %s", text, qn_val_describe(a));
+        qn_front_error(fr, "E-TYPE", place, "'%s' of %s", text, qn_fval_describe(a));
     }
-    return (qn_val){.kind = QN_V_BAD};
+    return (qn_fval){.kind = QN_V_BAD};
 }
 
-static qn_val compare(qn_front *fr, qn_lua_op op, const qn_val *a, const qn_val *b, qn_place place)
+static qn_fval compare(qn_front *fr, qn_lua_op op, const qn_fval *a, const qn_fval *b,
+                       qn_place place)
 {
     bool equality = op == QN_LUA_EQ || op == QN_LUA_NE;
-    qn_val both[2] = {*a, *b};
-    qn_join j = qn_val_join(both, 2);
+    qn_fval both[2] = {*a, *b};
+    qn_join j = qn_fval_join(both, 2);
     if (j == QN_JOIN_CONST) {
         bool ints = a->kind == QN_V_INT && b->kind == QN_V_INT;
         double x = a->kind == QN_V_INT ? (double)a->i : a->f,
                y = b->kind == QN_V_INT ? (double)b->i : b->f;
         bool lt = ints ? a->i < b->i : x < y, gt = ints ? a->i > b->i : x > y,
              eq = ints ? a->i == b->i : x == y;
-        return qn_val_bool(op == QN_LUA_LT   ? lt
-                           : op == QN_LUA_GT ? gt
-                           : op == QN_LUA_LE ? lt || eq
-                           : op == QN_LUA_GE ? gt || eq
-                           : op == QN_LUA_EQ ? eq
-                                             : !eq);
+        return qn_fval_bool(op == QN_LUA_LT   ? lt
+                            : op == QN_LUA_GT ? gt
+                            : op == QN_LUA_LE ? lt || eq
+                            : op == QN_LUA_GE ? gt || eq
+                            : op == QN_LUA_EQ ? eq
+                                              : !eq);
     }
     if (j != QN_JOIN_NONE) { /* an integer against FLT is exact in f64 */
         bool mixed =
             j == QN_JOIN_FLT && ((both[0].kind == QN_V_NODE && both[0].node->type != QN_N_FLT) ||
                                  (both[1].kind == QN_V_NODE && both[1].node->type != QN_N_FLT));
         qn_join as = mixed ? QN_JOIN_IDEAL : j;
-        return qn_val_node(
-            qn_node_op2(fr, ir_op(op), QN_N_BOOL, qn_val_to(fr, a, as), qn_val_to(fr, b, as)));
+        return qn_fval_node(
+            qn_node_op2(fr, ir_op(op), QN_N_BOOL, qn_fval_to(fr, a, as), qn_fval_to(fr, b, as)));
     }
     if (equality && is_bool(a) && is_bool(b)) {
         if (a->kind == QN_V_BOOL || b->kind == QN_V_BOOL) {
-            const qn_val *c = a->kind == QN_V_BOOL ? a : b, *x = c == a ? b : a;
+            const qn_fval *c = a->kind == QN_V_BOOL ? a : b, *x = c == a ? b : a;
             bool plain = c->b == (op == QN_LUA_EQ);
-            return x->kind == QN_V_BOOL ? qn_val_bool(plain ? x->b : !x->b)
-                                        : qn_val_node(plain ? x->node : qn_not(fr, x->node));
+            return x->kind == QN_V_BOOL ? qn_fval_bool(plain ? x->b : !x->b)
+                                        : qn_fval_node(plain ? x->node : qn_not(fr, x->node));
         }
-        return qn_val_node(qn_node_op2(fr, ir_op(op), QN_N_BOOL, a->node, b->node));
+        return qn_fval_node(qn_node_op2(fr, ir_op(op), QN_N_BOOL, a->node, b->node));
     }
-    if (equality && qn_val_is_const(a) && qn_val_is_const(b)) {
+    if (equality && qn_fval_is_const(a) && qn_fval_is_const(b)) {
         bool eq = a->kind == b->kind && (a->kind == QN_V_NIL ||
                                          (a->kind == QN_V_STRING && strcmp(a->text, b->text) == 0));
-        return qn_val_bool(eq == (op == QN_LUA_EQ));
+        return qn_fval_bool(eq == (op == QN_LUA_EQ));
     }
     if (equality && (a->kind == QN_V_NIL || b->kind == QN_V_NIL) && a->kind != QN_V_MIXED &&
         b->kind != QN_V_MIXED) {
-        return qn_val_bool(op == QN_LUA_NE);
+        return qn_fval_bool(op == QN_LUA_NE);
     }
     return wrong(fr, op, a, b, place);
 }
 
-static qn_val power(qn_front *fr, const qn_val *a, const qn_val *b, qn_join j)
+static qn_fval power(qn_front *fr, const qn_fval *a, const qn_fval *b, qn_join j)
 {
     qn_join as = j == QN_JOIN_FLT ? j : QN_JOIN_IDEAL;
     qn_ntype type = qn_join_type(fr, as);
     double e = b->kind == QN_V_INT ? (double)b->i : b->f,
            base = a->kind == QN_V_INT ? (double)a->i : a->f;
     if (b->kind != QN_V_NODE && (e == 1 || e == 2)) {
-        qn_node *x = qn_val_to(fr, a, as);
-        return qn_val_node(e == 1 ? x : qn_node_op2(fr, QN_OP_MUL, type, x, x));
+        qn_node *x = qn_fval_to(fr, a, as);
+        return qn_fval_node(e == 1 ? x : qn_node_op2(fr, QN_OP_MUL, type, x, x));
     }
     if (a->kind != QN_V_NODE && base == 2) {
-        return qn_val_node(qn_node_op1(fr, QN_OP_EXP2, type, qn_val_to(fr, b, as)));
+        return qn_fval_node(qn_node_op1(fr, QN_OP_EXP2, type, qn_fval_to(fr, b, as)));
     }
-    return qn_val_node(
-        qn_node_op2(fr, QN_OP_POW, type, qn_val_to(fr, a, as), qn_val_to(fr, b, as)));
+    return qn_fval_node(
+        qn_node_op2(fr, QN_OP_POW, type, qn_fval_to(fr, a, as), qn_fval_to(fr, b, as)));
 }
 
-static qn_val arithmetic(qn_front *fr, qn_lua_op op, const qn_val *a, const qn_val *b,
-                         qn_place place)
+static qn_fval arithmetic(qn_front *fr, qn_lua_op op, const qn_fval *a, const qn_fval *b,
+                          qn_place place)
 {
-    qn_val both[2] = {*a, *b};
-    qn_join j = qn_val_join(both, 2);
+    qn_fval both[2] = {*a, *b};
+    qn_join j = qn_fval_join(both, 2);
     bool floats = op == QN_LUA_DIV || op == QN_LUA_POW;
     if (j == QN_JOIN_NONE) {
         return wrong(fr, op, a, b, place);
@@ -552,49 +553,49 @@ static qn_val arithmetic(qn_front *fr, qn_lua_op op, const qn_val *a, const qn_v
         int64_t i;
         if (!floats && a->kind == QN_V_INT && b->kind == QN_V_INT) {
             if (fold_ints(op, a->i, b->i, &i)) {
-                return qn_val_int(i);
+                return qn_fval_int(i);
             }
             qn_front_error(fr, "E-TYPE", place, "integer '%s' by 0", qn_lua_op_text(op));
-            return (qn_val){.kind = QN_V_BAD};
+            return (qn_fval){.kind = QN_V_BAD};
         }
-        return qn_val_flt(fold_floats(op, a->kind == QN_V_INT ? (double)a->i : a->f,
-                                      b->kind == QN_V_INT ? (double)b->i : b->f));
+        return qn_fval_flt(fold_floats(op, a->kind == QN_V_INT ? (double)a->i : a->f,
+                                       b->kind == QN_V_INT ? (double)b->i : b->f));
     }
     if (op == QN_LUA_POW) {
         return power(fr, a, b, j);
     }
     j = floats && j == QN_JOIN_INT ? QN_JOIN_IDEAL : j;
-    qn_node *x = qn_val_to(fr, a, j), *y = qn_val_to(fr, b, j);
+    qn_node *x = qn_fval_to(fr, a, j), *y = qn_fval_to(fr, b, j);
     if (j == QN_JOIN_INT && (op == QN_LUA_FLOORDIV || op == QN_LUA_MOD)) {
-        return qn_val_node(qn_divide(fr, ir_op(op), x, y));
+        return qn_fval_node(qn_divide(fr, ir_op(op), x, y));
     }
-    return qn_val_node(qn_node_op2(fr, ir_op(op), qn_join_type(fr, j), x, y));
+    return qn_fval_node(qn_node_op2(fr, ir_op(op), qn_join_type(fr, j), x, y));
 }
 
-static qn_val bits(qn_front *fr, qn_lua_op op, const qn_val *a, const qn_val *b, qn_place place)
+static qn_fval bits(qn_front *fr, qn_lua_op op, const qn_fval *a, const qn_fval *b, qn_place place)
 {
-    qn_val x, y;
+    qn_fval x, y;
     int64_t i;
     if (!as_integer(a, &x) || !as_integer(b, &y)) {
-        qn_val bad = wrong(fr, op, a, b, place);
+        qn_fval bad = wrong(fr, op, a, b, place);
         fr->d->at[fr->d->count - 1].help = "bit operations take integers; math.floor makes one";
         return bad;
     }
     if (x.kind == QN_V_INT && y.kind == QN_V_INT) {
         fold_ints(op, x.i, y.i, &i);
-        return qn_val_int(i);
+        return qn_fval_int(i);
     }
-    qn_node *p = qn_val_to_int(fr, &x), *q = qn_val_to_int(fr, &y);
+    qn_node *p = qn_fval_to_int(fr, &x), *q = qn_fval_to_int(fr, &y);
     if (op == QN_LUA_SHL || op == QN_LUA_SHR) {
-        return qn_val_node(shift(fr, p, q, op == QN_LUA_SHL));
+        return qn_fval_node(shift(fr, p, q, op == QN_LUA_SHL));
     }
-    return qn_val_node(qn_node_op2(fr, ir_op(op), QN_N_INT, p, q));
+    return qn_fval_node(qn_node_op2(fr, ir_op(op), QN_N_INT, p, q));
 }
 
-qn_val qn_binary(qn_front *fr, qn_lua_op op, const qn_val *a, const qn_val *b, qn_place place)
+qn_fval qn_binary(qn_front *fr, qn_lua_op op, const qn_fval *a, const qn_fval *b, qn_place place)
 {
     if (a->kind == QN_V_BAD || b->kind == QN_V_BAD) {
-        return (qn_val){.kind = QN_V_BAD};
+        return (qn_fval){.kind = QN_V_BAD};
     }
     switch (op) {
     case QN_LUA_LT:
@@ -616,9 +617,9 @@ qn_val qn_binary(qn_front *fr, qn_lua_op op, const qn_val *a, const qn_val *b, q
             return wrong(fr, op, a, b, place);
         }
         if (op == QN_LUA_AND) {
-            return qn_val_node(qn_and(fr, qn_val_to_bool(fr, a), qn_val_to_bool(fr, b)));
+            return qn_fval_node(qn_and(fr, qn_fval_to_bool(fr, a), qn_fval_to_bool(fr, b)));
         }
-        return qn_val_node(or_of(fr, qn_val_to_bool(fr, a), qn_val_to_bool(fr, b)));
+        return qn_fval_node(or_of(fr, qn_fval_to_bool(fr, a), qn_fval_to_bool(fr, b)));
     case QN_LUA_ADD:
     case QN_LUA_SUB:
     case QN_LUA_MUL:
@@ -635,21 +636,21 @@ qn_val qn_binary(qn_front *fr, qn_lua_op op, const qn_val *a, const qn_val *b, q
     return wrong(fr, op, a, b, place);
 }
 
-qn_val qn_unary(qn_front *fr, qn_lua_op op, const qn_val *a, qn_place place)
+qn_fval qn_unary(qn_front *fr, qn_lua_op op, const qn_fval *a, qn_place place)
 {
     if (a->kind == QN_V_BAD) {
         return *a;
     }
     if (op == QN_LUA_NOT && (is_bool(a) || a->kind == QN_V_NIL)) {
-        return a->kind == QN_V_NODE ? qn_val_node(qn_not(fr, a->node)) : qn_val_bool(!a->b);
+        return a->kind == QN_V_NODE ? qn_fval_node(qn_not(fr, a->node)) : qn_fval_bool(!a->b);
     }
-    if (op == QN_LUA_NEG && qn_val_is_number(a)) {
-        return a->kind == QN_V_INT ? qn_val_int(wrap(0u - (uint64_t)a->i))
+    if (op == QN_LUA_NEG && qn_fval_is_number(a)) {
+        return a->kind == QN_V_INT ? qn_fval_int(wrap(0u - (uint64_t)a->i))
                : a->kind == QN_V_FLOAT
-                   ? qn_val_flt(-a->f)
-                   : qn_val_node(qn_node_op1(fr, QN_OP_NEG, a->node->type, a->node));
+                   ? qn_fval_flt(-a->f)
+                   : qn_fval_node(qn_node_op1(fr, QN_OP_NEG, a->node->type, a->node));
     }
-    qn_val x, ones = qn_val_int(-1);
+    qn_fval x, ones = qn_fval_int(-1);
     if (op == QN_LUA_BNOT && as_integer(a, &x)) {
         return bits(fr, QN_LUA_BXOR, &x, &ones, place);
     }
