@@ -104,7 +104,7 @@ int64_t qn_greatest_int(qn_dtype t)
 double qn_sum_growth(int64_t n)
 {
     double d = (double)n;
-    return n <= 4096 ? d : 64.0 * sqrt(d);
+    return n <= 64 ? d : 8.0 * sqrt(d);
 }
 
 double qn_tolerance(double exact, double bound, qn_dtype out)

@@ -24,7 +24,8 @@ int64_t qn_least_int(qn_dtype t);
 int64_t qn_greatest_int(qn_dtype t);
 
 /* The rounding error of n additions in some order, in units of u times the sum of magnitudes:
- * n at worst, and past 4,096 terms 64 sqrt(n), since errors of so many roundings do not line up. */
+ * n at worst; past 64 terms 8 sqrt(n), since so many roundings do not line up (as independent
+ * errors of mean 0 they would pass that with a probability below 1e-13). */
 double qn_sum_growth(int64_t n);
 
 /* The largest |exact - computed| that is accepted. */
