@@ -12,7 +12,7 @@
 #include "ir/build.h"
 #include "ir/walk.h"
 
-enum { DEPTH = 7, FACT_DEPTH = 3, FUEL = 3000 };
+enum { DEPTH = 7, FACT_DEPTH = 3, FUEL = 600 };
 
 /* ---------------------------------------------------------------- names */
 

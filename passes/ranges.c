@@ -914,6 +914,67 @@ static void bound_loop(ranges *r, qn_stmt *loop)
     drop_unused(r, loop);
 }
 
+/* ---------------------------------------------------------------- cost of a task */
+
+static bool is_local(void *user, const qn_expr *x)
+{
+    (void)user;
+    return x->kind == QN_LOAD || (x->kind == QN_NAME && x->u.name[0] == '%');
+}
+
+/* Can it be said before the task starts: dims, parameters, par indices? */
+static bool known_before(const qn_facts *f, const qn_stmt *par, const qn_lin *l)
+{
+    for (int32_t p = 0; p < l->n; p++) {
+        const qn_term *t = l->at[p].term;
+        bool ok = t->kind != QN_TERM_IOTA && t->kind != QN_TERM_FLAG &&
+                  !(t->x && qn_contains(t->x, is_local, NULL));
+        if (t->kind == QN_TERM_OPAQUE) { /* a narrow parameter */
+            const qn_expr *x =
+                t->x->kind == QN_OP && t->x->u.op.op == QN_OP_CAST ? t->x->u.op.args.at[0] : t->x;
+            ok = x->kind == QN_NAME && x->u.name[0] != '%';
+        } else if (t->kind == QN_TERM_NAME) {
+            const qn_fact_name *n = qn_fact_find(f, t->name);
+            ok = n && t->name[0] != '%' && !n->index;
+            for (int32_t k = 0; k < par->u.loop.niters; k++) {
+                ok |= par->u.loop.iters[k].name == t->name;
+            }
+        }
+        if (!ok || (t->a && !known_before(f, par, t->a)) || (t->b && !known_before(f, par, t->b))) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Tasks differ in length by what their loops walk; the scheduler starts long ones first. Called
+ * where the loops' bounds are in scope. */
+static void set_cost(ranges *r, qn_stmt *par)
+{
+    qn_facts *f = r->f;
+    const qn_lin *sum = NULL;
+    for (int32_t k = 0; k < par->u.loop.body.count; k++) {
+        const qn_stmt *s = par->u.loop.body.at[k];
+        for (int32_t p = 0; s->kind == QN_FOR && p < s->u.loop.iters[0].npieces; p++) {
+            const qn_piece *q = &s->u.loop.iters[0].pieces[p];
+            const qn_lin *n =
+                q->list ? NULL : qn_lin_sub(f, qn_lin_of(f, q->hi), qn_lin_of(f, q->lo));
+            n = qn_lin_max(f, n, qn_lin_int(f, 0));
+            sum = sum ? qn_lin_add(f, sum, n) : n;
+            if (!sum) {
+                return;
+            }
+        }
+    }
+    bool varies = false;
+    for (int32_t k = 0; sum && k < par->u.loop.niters; k++) {
+        varies |= qn_mentions_name(qn_lin_expr(f, sum, false), par->u.loop.iters[k].name);
+    }
+    if (varies && sum->size <= 60 && known_before(f, par, sum)) {
+        par->u.loop.cost = qn_lin_expr(f, sum, false);
+    }
+}
+
 /* ---------------------------------------------------------------- the walk */
 
 static void walk(ranges *r, qn_block *block)
@@ -933,6 +994,9 @@ static void walk(ranges *r, qn_block *block)
             qn_facts_push(f);
             qn_facts_enter_loop(f, s);
             walk(r, &s->u.loop.body);
+            if (s->u.loop.par && !s->u.loop.cost && !r->off) {
+                set_cost(r, s);
+            }
             qn_facts_pop(f);
             r->rows.count = rows;
             r->outer.count = outer;

@@ -828,19 +828,37 @@ qn_intervals qn_box_must(qn_box *b, const qn_expr *e)
 
 /* ---------------------------------------------------------------- the trip at hand */
 
+/* Does the condition read the block at hand, not only compare positions? */
+static bool reads(const qn_box *b, const qn_lin *l)
+{
+    for (int32_t p = 0; p < l->n; p++) {
+        const qn_term *t = l->at[p].term;
+        if ((t->x && qn_mentions_name(t->x, b->index)) || (t->a && reads(b, t->a)) ||
+            (t->b && reads(b, t->b))) {
+            return true;
+        }
+    }
+    return false;
+}
+
 qn_expr *qn_box_test(qn_box *b, const qn_expr *e)
 {
     qn_expr *any = NULL;
     dnf d = dnf_of(b, e, false, 0);
+    projection *ps = QN_NEWN(b->arena, projection, d.count + 1);
+    int32_t n = 0;
     for (int32_t k = 0; k < d.count; k++) {
-        projection p;
-        if (!project(b, d.at[k], true, &p)) {
-            continue;
-        }
+        n += project(b, d.at[k], true, &ps[n]);
+    }
+    for (int32_t k = 0; k < n; k++) {
         qn_expr *all = NULL;
-        for (int32_t n = 0; n < p.conds.count; n++) {
-            qn_expr *c = qn_lin_compare(b->f, QN_OP_LE, p.conds.at[n]);
-            all = c && all ? qn_op2(b->ir, QN_OP_AND, all, c) : c ? c : all;
+        for (int32_t c = 0; c < ps[k].conds.count; c++) {
+            const qn_lin *l = ps[k].conds.at[c];
+            if (n == 1 && !reads(b, l)) {
+                continue; /* the bounds of the loop say that already */
+            }
+            qn_expr *x = qn_lin_compare(b->f, QN_OP_LE, l);
+            all = x && all ? qn_op2(b->ir, QN_OP_AND, all, x) : x ? x : all;
         }
         if (!all) {
             return NULL;
