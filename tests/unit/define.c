@@ -57,7 +57,7 @@ static const qn_host_value *rows(void)
     return host_table(w, "position", "kind", host_string(w, "rows"), NULL);
 }
 
-enum { SPECS = 11 };
+enum { SPECS = 19 };
 static const qn_host_value *spec(int k)
 {
     parts p = declare();
@@ -150,6 +150,55 @@ static const qn_host_value *spec(int k)
     case 9: /* none, with a scale from a tensor */
         return host_table(w, "attention", "norm", host_norm(w, "none"), "scale", p.slope, "mask",
                           p.causal, NULL);
+    case 11: /* masks that are no tiles */
+        return host_table(w, "attention", "mask", host_bool(w, true), NULL);
+    case 12:
+        return host_table(w, "attention", "mask", host_bool(w, false), "outputs", p.outs, NULL);
+    case 13:
+        return host_table(w, "attention", "mask",
+                          host_fn(w, "function(b, h) return h ~= 1 end", NULL), "outputs", p.lse,
+                          NULL);
+    case 14: /* scores and results that are no tiles either */
+        return host_table(w, "attention", "score",
+                          host_fn(w, "function(s, b, h, i, j) return j // 3 end", NULL), "out",
+                          host_fn(w, "function(o, b, h, i, d) return i end", NULL), NULL);
+    case 15:
+        return host_table(w, "attention", "mask",
+                          host_fn(w, "function(b, h, i, j) return i % 2 == 0 end", NULL), "score",
+                          host_fn(w, "function(s, b, h, i, j) return i - h end", NULL), "outputs",
+                          p.outs, NULL);
+    case 16: /* two groups by data, and a sink a group */
+        return host_table(
+            w, "attention", "heads",
+            host_list(w, NULL,
+                      host_table(
+                          w, NULL, "when",
+                          host_fn(w, "function(h) return slope[h] > 0 end", "slope", p.slope, NULL),
+                          "norm",
+                          host_table(w, "norm", "kind", host_string(w, "softmax"), "sink",
+                                     host_float(w, 0.5), NULL),
+                          NULL),
+                      host_table(w, NULL, "mask", p.causal, "scale", host_int(w, 1), NULL), NULL),
+            "outputs", p.lse, NULL);
+    case 17: /* bits, shifts, float modulo, mixed comparisons */
+        return host_table(w, "attention", "score",
+                          host_fn(w,
+                                  "function(s, b, h, i, j)\n"
+                                  "  local x = (i ~ j) & 255 | j << 1 + (i & 3)\n"
+                                  "  x = x >> (j % 5 - 2)\n"
+                                  "  if i + 0.5 > j then x = -x end\n"
+                                  "  return s % 1.5 + 0.001 * (x % 1001) + (j - i) // -3\n"
+                                  "end",
+                                  NULL),
+                          NULL);
+    case 18:
+        return host_table(
+            w, "attention", "norm", host_norm(w, "relu"), "score",
+            host_fn(
+                w,
+                "function(s, b, h, i, j) return s * s - math.fmod(s, 0.75) + math.fmod(j, 3) end",
+                NULL),
+            NULL);
     default: /* a score list, and a mask that reads i and j of a table under a condition */
         return host_table(
             w, "attention", "score",
@@ -249,9 +298,12 @@ static void compare(int k, const qn_spec *s, const qn_ir_file *f, const int64_t 
 
 Test(define, agrees_with_the_lowered_text_in_the_oracle)
 {
-    static const int64_t shapes[][2] = {{5, 9}, {9, 5}, {1, 17}, {13, 13}, {3, 1}};
+    static const int64_t shapes[][2] = {{5, 9}, {9, 5}, {1, 17}, {13, 13}, {3, 1}, {0, 4}, {4, 0}};
     for (int k = 0; k < SPECS; k++) {
-        qn_spec_options o = {k % 2 ? "q=f16 k=f16" : NULL, k % 3 ? "D=8" : NULL};
+        qn_spec_options o = {k == 18 ? "q=f64 k=f64 v=f64"
+                             : k % 2 ? "q=f16 k=f16"
+                                     : NULL,
+                             k % 3 ? "D=8" : NULL};
         const qn_spec *s = qn_spec_check(&lab.ir, spec(k), &o, &lab.diags);
         cr_assert(s, "%d: %s", k, qn_lab_errors(&lab));
         const qn_ir_file *f = qn_lower(&lab.ir, s, &lab.diags);
