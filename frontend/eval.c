@@ -274,38 +274,13 @@ static void push_path(qn_front *fr, qn_node *cond, bool holds)
     QN_PUSH(fr->ir->arena, &fr->path, p);
 }
 
-/* `a and b`, `a or b`, and `c and x or y`. */
-static qn_fval logical(frame *f, const qn_ast *x)
+/* a `and` b, a `or` b, where a is at hand and b is still to be evaluated. */
+static qn_fval joined(frame *f, const qn_ast *x, qn_fval a)
 {
     qn_front *fr = f->fr;
     bool is_or = x->op == QN_LUA_OR;
     qn_node *cond = NULL;
-    const qn_ast *l = x->l;
-    if (is_or && l->kind == QN_AST_BINARY && l->op == QN_LUA_AND) {
-        qn_fval c = eval(f, l->l);
-        int t = truth(fr, &c, l->l->place, &cond);
-        if (t == -2) {
-            return bad();
-        }
-        if (t == -1) {
-            push_path(fr, cond, true);
-            qn_fval a = eval(f, l->r);
-            fr->path.count--;
-            if (qn_fval_is_number(&a)) { /* a number is true: c and a or b chooses */
-                push_path(fr, cond, false);
-                qn_fval b = eval(f, x->r);
-                fr->path.count--;
-                qn_fval v = qn_choose(fr, cond, &a, &b);
-                if (v.kind == QN_V_BAD && b.kind != QN_V_BAD) {
-                    qn_front_error(fr, "E-TYPE", x->place, "a choice between %s and %s",
-                                   qn_fval_describe(&a), qn_fval_describe(&b));
-                }
-                return v;
-            }
-        }
-    }
-    qn_fval a = eval(f, l);
-    int t = truth(fr, &a, l->place, &cond);
+    int t = truth(fr, &a, x->l->place, &cond);
     if (t == -2) {
         return bad();
     }
@@ -319,6 +294,45 @@ static qn_fval logical(frame *f, const qn_ast *x)
         b = qn_fval_bool(false);
     }
     return qn_binary(fr, x->op, &a, &b, x->place);
+}
+
+/* `c and x or y` chooses where x is a number, which is always true. */
+static qn_fval logical(frame *f, const qn_ast *x)
+{
+    qn_front *fr = f->fr;
+    const qn_ast *l = x->l;
+    if (x->op != QN_LUA_OR || l->kind != QN_AST_BINARY || l->op != QN_LUA_AND) {
+        return joined(f, x, eval(f, l));
+    }
+    qn_node *cond = NULL;
+    qn_fval c = eval(f, l->l);
+    int t = truth(fr, &c, l->l->place, &cond);
+    if (t == -2) {
+        return bad();
+    }
+    if (t == 0) {
+        return eval(f, x->r);
+    }
+    if (t == -1) {
+        push_path(fr, cond, true);
+    }
+    qn_fval a = eval(f, l->r);
+    fr->path.count -= t == -1;
+    if (!qn_fval_is_number(&a)) {
+        return joined(f, x, t == 1 ? a : qn_binary(fr, QN_LUA_AND, &c, &a, l->place));
+    }
+    if (t == 1) {
+        return a;
+    }
+    push_path(fr, cond, false);
+    qn_fval b = eval(f, x->r);
+    fr->path.count--;
+    qn_fval v = qn_choose(fr, cond, &a, &b);
+    if (v.kind == QN_V_BAD && b.kind != QN_V_BAD) {
+        qn_front_error(fr, "E-TYPE", x->place, "a choice between %s and %s", qn_fval_describe(&a),
+                       qn_fval_describe(&b));
+    }
+    return v;
 }
 
 static qn_fval indexed(frame *f, const qn_ast *x)
