@@ -321,11 +321,11 @@ static void head_lists(lowering *l, int indent)
     }
     line(l, indent + 1, "store %%head[%s, %s] = i32(h) !disjoint", group, place);
     line(l, indent, "}");
-    line(l, indent, "par for n in 0..%d {", n);
+    line(l, indent, "par for u1 in 0..%d {", n);
     l->used.count = l->map.count = 0;
     bind(l, "h", all);
     of_all = text(l, chooser(l, indent + 1));
-    line(l, indent + 1, "store %%heads[n] = reduce.sum(i32(%s == n), over u)", of_all);
+    line(l, indent + 1, "store %%heads[u1] = reduce.sum(i32(%s == u1), over u)", of_all);
     line(l, indent, "}");
 }
 

@@ -12,9 +12,9 @@
 #include <string.h>
 
 /* Names that the IR of a mechanism uses itself. */
-static const char *const own[] = {"b", "h", "i", "j",  "r",   "d",       "e",   "g",
-                                  "s", "n", "u", "u0", "m",   "l",       "o",   "a",
-                                  "q", "k", "v", "x",  "lse", "row_max", "seg", "top"};
+static const char *const own[] = {"b",  "h",  "i",  "j",  "r",   "d",       "e",   "g",
+                                  "s",  "o",  "m",  "l",  "a",   "q",       "k",   "v",
+                                  "m0", "m1", "u0", "u1", "lse", "row_max", "seg", "top"};
 static const char *const own_dims[] = {"B", "Hq", "Hk", "Hv", "Nq", "Nk", "D", "Dv"};
 
 static bool is_identifier(const char *t)

@@ -2,6 +2,7 @@
 #include "frontend/frontend.h"
 #include "ir/print.h"
 #include "tests/support/host.h"
+#include "tests/support/support.h"
 #include <criterion/criterion.h>
 #include <string.h>
 
@@ -271,4 +272,175 @@ Test(frontend, depth_is_an_error_and_no_crash)
         cr_expect(diags.count >= 1 && strcmp(diags.at[0].code, "E-DEPTH") == 0, "%s",
                   diags.count ? diags.at[0].code : "none");
     }
+}
+
+/* ---------------------------------------------------------------- whole specs */
+
+static const qn_host_value *knob(const char *key, const qn_host_value *v)
+{
+    return host_table(&world, "attention", key, v, NULL);
+}
+
+static const qn_host_value *text(const char *s)
+{
+    return host_string(&world, s);
+}
+
+static const qn_host_value *with_tensor(const char *name, const char *dtype, const char *dim)
+{
+    host_world *w = &world;
+    return knob("score", host_fn(w, "function(s, b, h, i, j) return s + t[0] end", "t",
+                                 host_tensor(w, name, dtype, dim, NULL), NULL));
+}
+
+static const qn_host_value *wrong_spec(int k)
+{
+    host_world *w = &world;
+    const qn_host_value *one = host_int(w, 1), *f = host_fn(w, "function(s) return s end", NULL);
+    const qn_host_value *t = host_tensor(w, "t", "f32", "Hq", NULL);
+    switch (k) {
+    case 0:
+        return one;
+    case 1:
+        return knob("maks", f);
+    case 2:
+        return knob("mask", one);
+    case 3:
+        return knob("mask", f);
+    case 4:
+        return knob("score", t);
+    case 5:
+        return knob("norm", one);
+    case 6:
+        return knob("norm", host_norm(w, "softmin"));
+    case 7:
+        return knob("norm", host_table(w, "norm", "weight", one, NULL));
+    case 8:
+        return host_table(w, "attention", "norm", host_norm(w, "sigmoid"), "outputs",
+                          host_list(w, NULL, text("lse"), NULL), NULL);
+    case 9:
+        return knob("outputs", host_list(w, NULL, text("ls"), NULL));
+    case 10:
+        return knob("heads", host_list(w, NULL, NULL));
+    case 11:
+        return knob("heads", host_list(w, NULL, host_table(w, NULL, "mask", f, NULL),
+                                       host_table(w, NULL, NULL), NULL));
+    case 12:
+        return knob("heads", host_list(w, NULL, host_table(w, NULL, "when", one, NULL), NULL));
+    case 13:
+        return knob("position", one);
+    case 14:
+        return knob("position", t);
+    case 15:
+        return with_tensor("t", "f31", "Hq");
+    case 16:
+        return with_tensor("t", "f32", "Hq*");
+    case 17:
+        return with_tensor("max", "f32", "Hq");
+    case 18:
+        return with_tensor("no name", "f32", "Hq");
+    case 19:
+        return with_tensor("t", "f32", NULL);
+    case 20:
+        return knob("scale", text("x"));
+    case 21:
+        return knob("out", one);
+    case 22:
+        return knob("mask", host_table(w, "document", "cu", one, NULL));
+    case 23:
+        return knob("score", host_list(w, NULL, f, one, NULL));
+    case 24: { /* two declarations of one name */
+        const qn_host_value *u = host_tensor(w, "t", "i32", "Nk", NULL);
+        return knob("score", host_fn(w, "function(s, b, h, i, j) return s + t[h] + u[j] end", "t",
+                                     t, "u", u, NULL));
+    }
+    default:
+        return knob("norm", host_table(w, "norm", "stat", text("median"), "weight", f, NULL));
+    }
+}
+
+Test(frontend, what_is_wrong_with_a_spec_has_its_code)
+{
+    static const char *const codes[] = {
+        "E-SPEC", "E-SPEC",   "E-SPEC",   "E-RETURN", "E-SPEC",  "E-SPEC",   "E-SPEC",
+        "E-SPEC", "E-OUTPUT", "E-OUTPUT", "E-HEADS",  "E-HEADS", "E-RETURN", "E-SPEC",
+        "E-RANK", "E-DTYPE",  "E-DIM",    "E-NAME",   "E-NAME",  "E-RANK",   "E-RETURN",
+        "E-SPEC", "E-SPEC",   "E-SPEC",   "E-NAME",   "E-SPEC"};
+    for (int k = 0; k < (int)(sizeof codes / sizeof *codes); k++) {
+        diags.count = diags.errors = 0;
+        cr_expect(!qn_spec_check(&ir, wrong_spec(k), NULL, &diags), "%d is accepted", k);
+        bool right = diags.count && strcmp(diags.at[0].code, codes[k]) == 0;
+        cr_expect(right, "%d: %s expected\n%s", k, codes[k], errors());
+    }
+}
+
+Test(frontend, options_that_name_nothing_are_errors)
+{
+    static const struct {
+        const char *types, *dims, *code;
+    } rows[] = {
+        {"q=f31", NULL, "E-DTYPE"}, {"q=i32", NULL, "E-DTYPE"}, {"slop=f16", NULL, "E-OPTION"},
+        {"q", NULL, "E-OPTION"},    {NULL, "D", "E-OPTION"},    {NULL, "D=", "E-OPTION"},
+        {NULL, "D=-1", "E-OPTION"}, {NULL, "D=6x", "E-OPTION"}, {NULL, "D=99999999999", "E-OPTION"},
+    };
+    for (size_t k = 0; k < sizeof rows / sizeof *rows; k++) {
+        diags.count = diags.errors = 0;
+        cr_expect(
+            !qn_spec_check(&ir, alibi(), &(qn_spec_options){rows[k].types, rows[k].dims}, &diags),
+            "%d", (int)k);
+        bool right = diags.count && strcmp(diags.at[0].code, rows[k].code) == 0;
+        cr_expect(right, "%d: %s expected\n%s", (int)k, rows[k].code, errors());
+    }
+}
+
+/* errors.def is the list: every code that the sources use is in it. */
+Test(frontend, every_code_is_in_the_list)
+{
+    static const char *const files[] = {"lex",    "parse", "eval",  "type",  "builtin",
+                                        "tensor", "norm",  "check", "define"};
+    qn_lab lab;
+    qn_lab_open(&lab);
+    const char *list = qn_lab_read(&lab, "frontend/errors.def");
+    for (size_t k = 0; k < sizeof files / sizeof *files; k++) {
+        qn_buf path = qn_buf_of(&arena);
+        qn_buf_printf(&path, "frontend/%s.c", files[k]);
+        for (const char *p = qn_lab_read(&lab, path.text); (p = strstr(p, "\"E-")) != NULL; p++) {
+            qn_buf code = qn_buf_of(&arena);
+            qn_buf_put(&code, p, strcspn(p + 1, "\"") + 2);
+            cr_expect(strstr(list, code.text), "%s uses %s", files[k], code.text);
+        }
+    }
+    qn_lab_close(&lab);
+}
+
+Test(frontend, dims_are_bound_by_shapes_alone)
+{
+    host_world *w = &world;
+    const qn_host_value *cu = host_tensor(w, "cu", "i32", "Ndoc*2+1", NULL),
+                        *u = host_tensor(w, "u", "f32", "Ndoc-3", NULL);
+    const qn_host_value *n = host_table(w, "dim", "name", text("Ndoc"), NULL);
+    const qn_host_value *h =
+        knob("score", host_fn(w, "function(s, b, h, i, j) return s + cu[n] + u[0 * h] end", "cu",
+                              cu, "u", u, "n", n, NULL));
+    const qn_spec *s = qn_spec_check(&ir, h, NULL, &diags);
+    cr_assert(!s && strcmp(diags.at[0].code, "E-BOUND") == 0, "%s", errors()); /* u may be empty */
+    diags.count = diags.errors = 0;
+    h = knob("score",
+             host_fn(w, "function(s, b, h, i, j) return s + cu[n] + u[qn.clamp(0, 0, n - 4)] end",
+                     "cu", cu, "u", u, "n", n, NULL));
+    s = qn_spec_check(&ir, h, NULL, &diags);
+    cr_assert(!s, "an empty table has no element 0");
+    diags.count = diags.errors = 0;
+    h = knob(
+        "score",
+        host_fn(w, "function(s, b, h, i, j) if n > 3 then return s + cu[n] + u[0] end return s end",
+                "cu", cu, "u", u, "n", n, NULL));
+    s = qn_spec_check(&ir, h, NULL, &diags);
+    cr_assert(s, "%s", errors());
+    qn_buf b = qn_buf_of(&arena);
+    qn_spec_print(s, &b);
+    cr_expect(
+        strstr(b.text,
+               "  dim Ndoc_x2_p1\n  dim Ndoc = (Ndoc_x2_p1 - 1) // 2\n  dim Ndoc_m3 = Ndoc - 3\n"),
+        "%s", b.text);
 }
