@@ -132,6 +132,12 @@ static void bind_int(qn_interp_run *in, qn_sym name, qn_val *v)
     (void)in;
 }
 
+/* at + step, or hi where that would be past it: at < hi, and nothing may wrap. */
+static int64_t further(int64_t at, int64_t step, int64_t hi)
+{
+    return (uint64_t)step < (uint64_t)hi - (uint64_t)at ? at + step : hi;
+}
+
 static void walk_level(walk *w, int level)
 {
     qn_interp_run *in = w->in;
@@ -154,7 +160,7 @@ static void walk_level(walk *w, int level)
             }
             seen = hi;
         }
-        for (int64_t at = lo; at<hi; at = step> INT64_MAX - at ? hi : at + step) {
+        for (int64_t at = lo; at < hi; at = further(at, step, hi)) {
             int64_t x = piece->list ? qn_interp_entry(in, piece->list, &piece->index, at) : at;
             w->index[level].i[0] = x;
             w->end[level].i[0] = hi;

@@ -314,8 +314,7 @@ Test(interp_ops, what_is_in_doubt_has_no_verdict)
         "%d = a[3] * a[4] - a[3] * a[4]\nstore y[0] = 1.0 / %d",
         "%d = a[3] * a[4] - a[3] * a[4]\nstore y[0] = log(%d)",
         "%d = a[3] * a[4] - a[3] * a[4]\nstore y[0] = f32(i32(%d > 0.0))",
-        "%d = a[3] * a[4] - a[3] * a[4]\n%r = if %d > 0.0 { yield 1.0 } else { yield 1.0 }\n"
-        "store y[0] = %r",
+        "%r = if a[3] * a[4] - a[3] * a[4] > 0.0 { yield 1.0 } else { yield 1.0 }\nstore y[0] = %r",
         "%d = a[3] * a[4] - a[3] * a[4]\nstore y[0] = tile a[i32(%d > 0.0)]",
         "%d = f32(i:2) * 1e-9 + a[3] * a[4]\nstore y[0] = f32(reduce.argmax(%d, over i))",
         "store y[0] = f32(f16(exp(a[3]) * 65500.0 + 60000.0))", /* overflows in f16 */

@@ -119,6 +119,9 @@ Test(interp_refuse, ranges)
     refused("V-LOOP", 6, "for t in 4..6 | 0..2 { }", "");
     refused("V-LOOP", 6, "for t in 0..4 step i0 - i0 { }", "");
     refused("V-LOOP", 6, "for t in 0..4 step i0 - 1 { }", "");
+    accepted("for t in 9223372036854775800..9223372036854775807 step 5 { }\n"
+             "for t in (-9223372036854775807)..9223372036854775807 step 9223372036854775807 { }",
+             "");
     accepted("for t in 0..4 | 4..4 | 4..6 step 3 { %a = t }", "");
 }
 
