@@ -759,10 +759,11 @@ static void tidy(qn_box *b, qn_intervals *ps, bool under)
     join_all(f, ps);
     qn_interval whole = {b->lo, b->hi};
     if (ps->count > MAX_PIECES && !under) {
-        qn_interval hull = ps->at[0];
-        for (int32_t k = 1; k < ps->count; k++) {
-            hull.lo = qn_lin_min(f, hull.lo, ps->at[k].lo);
-            hull.hi = qn_lin_max(f, hull.hi, ps->at[k].hi);
+        qn_interval hull = {b->hi, b->lo};
+        for (int32_t k = 0; k < ps->count; k++) { /* an empty piece may lie anywhere */
+            qn_interval p = ps->at[k];
+            hull.lo = qn_lin_min(f, hull.lo, qn_lin_less(f, p.lo, p.hi, p.lo, b->hi));
+            hull.hi = qn_lin_max(f, hull.hi, qn_lin_less(f, p.lo, p.hi, p.hi, b->lo));
         }
         ps->at[0] = hull.lo && hull.hi ? hull : whole;
         ps->count = 1;

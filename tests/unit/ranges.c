@@ -39,6 +39,13 @@ static void teardown(void)
 
 TestSuite(ranges, .init = setup, .fini = teardown, .timeout = 120);
 
+static const char *print_of(const qn_kernel_ir *k)
+{
+    qn_buf b = qn_buf_of(&arena);
+    qn_print_kernel(k, &b);
+    return b.text;
+}
+
 /* ---------------------------------------------------------------- the evaluator */
 
 typedef struct cell {
@@ -153,6 +160,10 @@ static int64_t reduce(world *w, const qn_expr *x)
         bind(w, a->name, true, k, NULL);
         int64_t v = eval(w, arg);
         w->ncells = mark;
+        if (x->u.axop.op == QN_AX_REDUCE_SUM) {
+            best += v;
+            continue;
+        }
         bool better = x->u.axop.op == QN_AX_REDUCE_MIN ? v < best : v > best;
         best = k == 0 || better ? v : best;
     }
@@ -243,6 +254,24 @@ static int64_t eval(world *w, const qn_expr *x)
     }
 }
 
+static void store_elements(world *w, const qn_stmt *s, const qn_type *t, int axis)
+{
+    if (axis == t->rank) {
+        int64_t *p = element(w, s->u.store.base, &s->u.store.index);
+        if (p) {
+            *p = eval(w, s->u.store.x);
+        }
+        return;
+    }
+    int64_t n = extent(w, t->axes[axis].extent);
+    for (int64_t k = 0; k < n; k++) {
+        int mark = w->ncells;
+        bind(w, t->axes[axis].name, true, k, NULL);
+        store_elements(w, s, t, axis + 1);
+        w->ncells = mark;
+    }
+}
+
 static void run_block(world *w, const qn_block *b);
 
 static void run_trip(world *w, const qn_stmt *loop, int64_t x)
@@ -252,7 +281,8 @@ static void run_trip(world *w, const qn_stmt *loop, int64_t x)
     if (first->kind == QN_IF && !eval(w, first->u.branch.cond)) {
         return;
     }
-    cr_assert(block < MAX_BLOCKS && row < MAX_BLOCKS && x % w->tj == 0);
+    cr_assert(block < MAX_BLOCKS && row < MAX_BLOCKS && x % w->tj == 0, "trip at %d:\n%s", (int)x,
+              print_of(w->kernel));
     w->ran[w->h][row][block]++;
     for (int a = 0; a < loop->attrs.count; a++) {
         for (int k = 0; strcmp(loop->attrs.at[a].name, "full") == 0 && k < loop->attrs.at[a].nargs;
@@ -311,9 +341,11 @@ static void run_block(world *w, const qn_block *b)
             m.at = QN_NEWN(&scratch, int64_t, n + 1);
             w->mem[w->nmem++] = m;
         } else if (s->kind == QN_STORE && s->u.store.base[0] == '%') {
-            int64_t *p = element(w, s->u.store.base, &s->u.store.index);
-            cr_assert(p);
-            *p = eval(w, s->u.store.x);
+            qn_type t = {QN_I64, 0, NULL};
+            for (int n = 0; n < s->u.store.index.count; n++) {
+                qn_visit(s->u.store.index.at[n], collect_axis, &t);
+            }
+            store_elements(w, s, &t, 0);
         }
     }
     if (mark > 0 && b != &w->kernel->body) {
@@ -471,6 +503,13 @@ static const mask_case cases[] = {
      false,
      false,
      "W-DATADEP"},
+    {"documents by a table",
+     "i64(%seg[j:Nk]) == i64(tile %seg[%p]) and i64(%seg[j:Nk]) >= 1 and " C,
+     "in cu: i32[x:H]",
+     {{"cu", 'h', 0, 60}},
+     false,
+     false,
+     "W-DATADEP"},
     {"live keys",
      C " and live[j:Nk]",
      "in live: bool[j:Nk]",
@@ -480,12 +519,14 @@ static const mask_case cases[] = {
      "W-DATADEP"},
 };
 
-static const char *print_of(const qn_kernel_ir *k)
-{
-    qn_buf b = qn_buf_of(&arena);
-    qn_print_kernel(k, &b);
-    return b.text;
-}
+/* The number of offsets at or below each position. */
+static const char table[] =
+    "  buf %seg: i32[j:Nk] in call\n"
+    "  launch {\n"
+    "    par for u0 in 0..Nk step 16 {\n"
+    "      store %seg[u0 + u:16] = reduce.sum(i32(i64(cu[x:H]) <= u0 + u:16), over x)\n"
+    "    }\n"
+    "  }\n";
 
 static const char *source(const mask_case *m)
 {
@@ -509,6 +550,7 @@ static const char *source(const mask_case *m)
         "  out lse: f32[h:H, i:Nq]\n"
         "  %s\n"
         "  %%off = Nk - Nq\n"
+        "%s"
         "  launch {\n"
         "    par for h in 0..H {\n"
         "      %%p = i:Nq + %%off\n"
@@ -520,7 +562,7 @@ static const char *source(const mask_case *m)
         "    }\n"
         "  }\n"
         "}\n",
-        m->declare, m->mask);
+        m->declare, strstr(m->mask, "%seg") ? table : "", m->mask);
     return b.text;
 }
 
@@ -636,14 +678,15 @@ static void try_shape(const mask_case *m, const qn_kernel_ir *naive, const qn_ke
         give(&n, &m->params[k], H, Nq, Nk);
     }
     run_block(&w, &made->body);
+    run_block(&n, &naive->body); /* fills tables */
     /* the mask of the naive text, element by element; rows past the end count for fullness */
     const qn_block *task = NULL;
     for (int k = 0; k < naive->body.count; k++) {
         const qn_stmt *s = naive->body.at[k];
         if (s->kind == QN_LET) {
             bind(&n, s->u.let.names[0], false, 0, s->u.let.x);
-        } else {
-            task = &s->u.launch.at[0]->u.loop.body;
+        } else if (s->kind == QN_LAUNCH) {
+            task = &s->u.launch.at[0]->u.loop.body; /* of the last launch */
         }
     }
     const qn_expr *keep = NULL;
@@ -804,5 +847,268 @@ Test(ranges, results_stay_and_facts_are_true)
                 }
             }
         }
+    }
+}
+
+/* ---------------------------------------------------------------- by chance */
+
+static void random_int(qn_buf *b, int depth)
+{
+    static const char *const leaves[] = {"j:Nk", "j:Nk", "%p", "%p", "i:Nq", "i64(U)", "i64(V)"};
+    int64_t kind = depth > 2 ? random_in(0, 2) : random_in(0, 8);
+    int64_t c = random_in(1, 9);
+    if (kind < 2) {
+        if (random_in(0, 4) == 0) {
+            qn_buf_printf(b, "%d", (int)random_in(0, 30));
+        } else {
+            qn_buf_puts(b, leaves[random_in(0, 7)]);
+        }
+        return;
+    }
+    const char *const forms[] = {"(", "(", "min(", "max(", "abs(", "(", "("};
+    qn_buf_puts(b, kind == 7 ? "clamp(" : forms[kind - 2]);
+    random_int(b, depth + 1);
+    switch (kind) {
+    case 2:
+    case 3:
+        qn_buf_puts(b, kind == 2 ? " + " : " - ");
+        random_int(b, depth + 1);
+        break;
+    case 4:
+    case 5:
+        qn_buf_puts(b, ", ");
+        random_int(b, depth + 1);
+        break;
+    case 6:
+        break;
+    default:
+        qn_buf_puts(b, ", ");
+        random_int(b, depth + 1);
+        qn_buf_puts(b, ", ");
+        random_int(b, depth + 1);
+        break;
+    }
+    qn_buf_puts(b, ")");
+    if (random_in(0, 3) == 0) {
+        static const char *const by[] = {" * ", " // ", " % "};
+        qn_buf_printf(b, "%s%d", by[random_in(0, 3)], (int)c);
+    }
+}
+
+static void random_bool(qn_buf *b, int depth)
+{
+    int64_t kind = depth > 2 ? 0 : random_in(0, 8);
+    if (kind < 3) {
+        static const char *const ops[] = {" <= ", " < ", " > ", " >= ", " == ", " != "};
+        random_int(b, 1);
+        qn_buf_puts(b, ops[random_in(0, random_in(0, 3) == 0 ? 6 : 4)]);
+        random_int(b, 1);
+        return;
+    }
+    qn_buf_puts(b, kind == 6 ? "not (" : kind == 7 ? "select(" : "(");
+    random_bool(b, depth + 1);
+    if (kind == 7) {
+        qn_buf_puts(b, ", ");
+        random_bool(b, depth + 1);
+        qn_buf_puts(b, ", ");
+        random_bool(b, depth + 1);
+    } else if (kind < 6) {
+        qn_buf_puts(b, kind == 3 ? " or " : " and ");
+        random_bool(b, depth + 1);
+    }
+    qn_buf_puts(b, ")");
+}
+
+Test(ranges, any_mask_keeps_what_it_needs)
+{
+    const char *given = getenv("QN_SEED");
+    int tries = given ? 4000 : 250;
+    seed = given ? (uint64_t)atoll(given) * 2654435761u + 1 : seed;
+    tally t = {0};
+    for (int k = 0; k < tries; k++) {
+        qn_mark m = qn_arena_mark(&scratch);
+        qn_buf b = qn_buf_of(&arena);
+        random_bool(&b, 0);
+        mask_case c = {.name = b.text,
+                       .mask = b.text,
+                       .declare = "in U: i32\n  in V: i32",
+                       .params = {{"U", 's', -6, 25}, {"V", 's', -6, 25}}};
+        const char *text = source(&c);
+        qn_kernel_ir *naive = qn_file_kernel(parse(text), NULL);
+        qn_kernel_ir *made = through(text, "tile,stream,ranges", 4, 4);
+        static const int few[][2] = {{9, 14}, {13, 6}, {1, 21}, {8, 8}};
+        for (int s = 0; s < 4; s++) {
+            try_shape(&c, naive, made, 4, 4, few[s][0], few[s][1], &t);
+        }
+        qn_arena_release(&scratch, m);
+    }
+    if (getenv("QN_SHOW")) {
+        fprintf(stderr, "need %d ran %d full %d marked %d\n", (int)t.need, (int)t.ran, (int)t.full,
+                (int)t.marked);
+    }
+    /* most of the work is left out even for masks nobody would write */
+    cr_expect(t.ran * 10 <= t.need * 15, "%d needed, %d ran", (int)t.need, (int)t.ran);
+}
+
+/* ---------------------------------------------------------------- other loops */
+
+static const char *replaced(const char *text, const char *from, const char *to)
+{
+    const char *at = strstr(text, from);
+    cr_assert(at, "no %s", from);
+    qn_buf b = qn_buf_of(&arena);
+    qn_buf_printf(&b, "%.*s%s%s", (int)(at - text), text, to, at + strlen(from));
+    return b.text;
+}
+
+/* Rows inside a task of keys: the backward of causal attention with its bounds taken out. */
+Test(ranges, rows_in_a_task_of_keys)
+{
+    static const char *const masks[] = {"j0 + j:32 <= %p",
+                                        "j0 + j:32 <= %p and %p - (j0 + j:32) < 40",
+                                        "j0 + j:32 > %p + 3 or %p - (j0 + j:32) > 50"};
+    static const int shapes_of[][2] = {{1, 1}, {33, 70}, {70, 33}, {64, 64}};
+    const char *text = qn_lab_read(&lab, "tests/corpus/i_backward.qir");
+    text = replaced(text, "%ilo..Nq step 32", "0..Nq step 32");
+    text =
+        replaced(text, "%ilo = clamp((j0 - %off) // 32, 0, (Nq + 31) // 32) * 32", "%unused = 0");
+    for (int k = 0; k < 3; k++) {
+        const char *whole = replaced(text, "j0 + j:32 <= %p", masks[k]);
+        for (int p = 0; p < 2; p++) {
+            const char *made = qn_file_text(
+                &arena, file_through(whole, p ? "ranges,peel,bare" : "ranges", 32, 32));
+            cr_expect(strstr(made, "in 0..Nq step 32 carry") == NULL, "not bounded: %s", made);
+            cr_expect(p || strstr(made, "!full(") != NULL, "no full range: %s", made);
+            for (int s = 0; s < 4; s++) {
+                int64_t Nq = shapes_of[s][0], Nk = shapes_of[s][1];
+                qn_args a = {0};
+                qn_args_dim(&a, "Nq", Nq);
+                qn_args_dim(&a, "Nk", Nk);
+                qn_args_array(&a, "q", qn_normal(&lab, QN_F32, 1, 3, (int64_t[]){2, Nq, 2}));
+                qn_args_array(&a, "k", qn_normal(&lab, QN_F32, 2, 3, (int64_t[]){1, Nk, 2}));
+                qn_args_array(&a, "v", qn_normal(&lab, QN_F32, 3, 3, (int64_t[]){1, Nk, 3}));
+                qn_args_array(&a, "slope", qn_normal(&lab, QN_F32, 4, 1, (int64_t[]){2}));
+                qn_args_array(&a, "o", qn_normal(&lab, QN_F32, 5, 3, (int64_t[]){2, Nq, 3}));
+                qn_args_array(&a, "lse", qn_normal(&lab, QN_F32, 6, 2, (int64_t[]){2, Nq}));
+                qn_args_array(&a, "do", qn_normal(&lab, QN_F32, 7, 3, (int64_t[]){2, Nq, 3}));
+                const qn_interp_result *want =
+                    qn_lab_run(&lab, qn_lab_text(&lab, whole), NULL, &a, QN_EXACT, 0);
+                const qn_interp_result *got =
+                    qn_lab_try_run(&lab, qn_lab_text(&lab, made), NULL, &a, QN_EXACT, 0);
+                cr_assert(got, "%s%s", made, qn_lab_errors(&lab));
+                for (int o = 0; o < want->nouts; o++) {
+                    cr_assert(qn_distance(&want->outs[o].array, &got->outs[o].array) < 1e-11,
+                              "%s Nq=%d Nk=%d %s", masks[k], (int)Nq, (int)Nk, want->outs[o].name);
+                }
+            }
+        }
+    }
+}
+
+static const char *loop_with(const char *body)
+{
+    qn_buf b = qn_buf_of(&arena);
+    qn_buf_printf(&b,
+                  "kernel @k {\n"
+                  "  dim N\n"
+                  "  in x: f32[j:N]\n"
+                  "  in n: i32\n"
+                  "  out y: f32[c:4]\n"
+                  "  launch {\n"
+                  "    par for t in 0..4 {\n"
+                  "%s"
+                  "    }\n"
+                  "  }\n"
+                  "}\n",
+                  body);
+    return b.text;
+}
+
+#define KEPT "        %keep = j0 + j:8 < N and j0 + j:8 < i64(n)\n"
+
+Test(ranges, a_loop_that_is_not_neutral_stays)
+{
+    /* counts its trips, whatever the mask says */
+    const char *text =
+        loop_with("      for j0 in 0..N step 8 carry %s: f32 = 0.0 {\n" KEPT
+                  "        yield %s + reduce.sum(select(%keep, tile x[j0 + j:8], 1.0), over j)\n"
+                  "      }\n"
+                  "      store y[t] = %s\n");
+    const char *made = qn_file_text(&arena, file_through(text, "ranges", 8, 8));
+    cr_expect(has_remark("W-NOMASK"));
+    cr_expect(strstr(made, "for j0 in 0..N step 8") != NULL, "%s", made);
+    cr_expect(strstr(made, "!mask") == NULL, "%s", made);
+}
+
+Test(ranges, a_started_sum_is_no_rescaled_one)
+{
+    /* times 0 or 1 is only the same for a sum that begins at 0 */
+    static const char body[] =
+        "      for j0 in 0..N step 8 carry %%m: f32 = -inf, %%s: f32 = %s {\n"
+        "        %%keep = j0 + j:8 < N and j0 + j:8 < i64(n)\n"
+        "        %%m1 = max(%%m, reduce.max(select(%%keep, tile x[j0 + j:8], -inf), over j))\n"
+        "        %%f = select(%%m == -inf, 0.0, exp(%%m - %%m1))\n"
+        "        yield %%m1, %%s * %%f + reduce.sum(select(%%keep, 1.0, 0.0), over j)\n"
+        "      }\n"
+        "      store y[t] = %%s\n";
+    for (int zero = 0; zero < 2; zero++) {
+        qn_buf b = qn_buf_of(&arena);
+        qn_buf_printf(&b, body, zero ? "0.0" : "2.0");
+        file_through(loop_with(b.text), "ranges", 8, 8);
+        cr_expect_eq(has_remark("W-NOMASK"), !zero);
+    }
+}
+
+Test(ranges, a_greatest_index_a_count_and_another_name_are_neutral)
+{
+    const char *text = loop_with(
+        "      for j0 in 0..N step 8 carry %m: f32 = -inf, %at: i64 = -1, %c: i64 = 0 {\n" KEPT
+        "        %z = select(%keep, tile x[j0 + j:8], -inf)\n"
+        "        %top = reduce.max(%z, over j)\n"
+        "        yield max(%m, %top), select(%top > %m, j0 + reduce.argmax(%z, over j), %at), %c + "
+        "reduce.sum(i64(%keep), over j)\n"
+        "      }\n"
+        "      store y[t] = f32(%at + %c)\n");
+    const char *made = qn_file_text(&arena, file_through(text, "ranges", 8, 8));
+    cr_expect(!has_remark("W-NOMASK"));
+    cr_expect(strstr(made, "min(N, i64(n))") != NULL, "%s", made);
+}
+
+Test(ranges, many_pieces_are_walked_as_one)
+{
+    const mask_case m = {.name = "",
+                         .mask = "j:Nk < 3 or j:Nk > 20 and j:Nk < 33 or j:Nk > 60 and j:Nk < 71 "
+                                 "or j:Nk > 90 and j:Nk < 101 or j:Nk > 120 and j:Nk < 130",
+                         .declare = ""};
+    file_through(source(&m), "tile,stream,ranges", 8, 8);
+    cr_expect(has_remark("W-HULL"));
+}
+
+Test(ranges, a_schedule_can_say_no)
+{
+    const char *text =
+        loop_with("      for j0 in 0..N step 8 carry %s: f32 = 0.0 {\n" KEPT
+                  "        yield %s + reduce.sum(select(%keep, tile x[j0 + j:8], 0.0), over j)\n"
+                  "      }\n"
+                  "      store y[t] = %s\n");
+    qn_ir_file *f = parse(text);
+    qn_schedule *s = qn_schedule_new(&ir, "@s", "any");
+    qn_schedule_add(&ir, s, NULL, "ranges", NULL, "off", "user");
+    qn_machine machine = {"any", 8, 16, 32768, 1 << 20};
+    qn_pass_cx cx = {&ir, &scratch, s, &machine, &diags};
+    qn_pipeline_options o = {.only = "ranges"};
+    cr_assert(qn_pipeline_run(&cx, &f, NULL, &o));
+    cr_expect(strstr(qn_file_text(&arena, f), "for j0 in 0..N step 8") != NULL);
+    const char *made = qn_file_text(&arena, file_through(text, "ranges", 8, 8));
+    cr_expect(strstr(made, "for j0 in 0..N step 8") == NULL, "%s", made);
+}
+
+Test(ranges, twice_is_once)
+{
+    for (int c = 0; c < (int)(sizeof cases / sizeof *cases); c++) {
+        const char *once =
+            qn_file_text(&arena, file_through(source(&cases[c]), "tile,stream,ranges", 16, 8));
+        const char *twice = qn_file_text(&arena, file_through(once, "ranges", 16, 8));
+        cr_expect_str_eq(once, twice);
     }
 }
