@@ -4,6 +4,7 @@
  * an array and never recurse. */
 #include "frontend/front.h"
 
+#include <math.h>
 #include <string.h>
 
 enum { MAX_NODES = 200000, LET_DEPTH = 24 };
@@ -163,6 +164,9 @@ qn_node *qn_node_int(qn_front *fr, int64_t i)
 qn_node *qn_node_flt(qn_front *fr, double f, qn_ntype type)
 {
     qn_node n = {.type = type};
+    if (type == QN_N_FLT && fr->spec->number == QN_F32 && isinf((float)f)) {
+        f = (double)(float)f; /* what a literal of f32 cannot hold is infinite there */
+    }
     bool minus = f < 0 || (f == 0 && of_double(f) != 0);
     n.x.kind = QN_LIT;
     n.x.u.lit.type = QN_FLT_LIT;

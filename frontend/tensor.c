@@ -8,6 +8,7 @@
 #include "ir/lex.h"
 
 #include <ctype.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -332,6 +333,18 @@ qn_tensor *qn_tensor_of(qn_front *fr, const qn_host_value *host)
     return t;
 }
 
+static bool fits(const qn_host_value *v, qn_dtype dtype)
+{
+    int bits = qn_dtype_bytes(dtype) * 8;
+    if (qn_dtype_is_int(dtype) && bits < 64) {
+        int64_t most = dtype == QN_U8 ? 255 : ((int64_t)1 << (bits - 1)) - 1;
+        return v->u.i <= most && v->u.i >= (dtype == QN_U8 ? 0 : -most - 1);
+    }
+    double f = v->kind == QN_HOST_FLOAT ? v->u.f : v->kind == QN_HOST_INT ? (double)v->u.i : 0;
+    double most = dtype == QN_F16 ? 65504.0 : 3.3895313892515355e38; /* of bf16, and so of f32 */
+    return !qn_dtype_is_float(dtype) || dtype == QN_F64 || isinf(f) || !(fabs(f) > most);
+}
+
 qn_scalar *qn_scalar_of(qn_front *fr, const qn_host_value *host)
 {
     for (int k = 0; k < fr->scalars.count; k++) {
@@ -366,6 +379,10 @@ qn_scalar *qn_scalar_of(qn_front *fr, const qn_host_value *host)
             qn_host_error(fr, "E-DTYPE", host, "the default of '%s' is no %s", s->name,
                           qn_dtype_name(s->dtype));
         }
+    }
+    if (s->value && !fits(v, s->dtype)) {
+        qn_host_error(fr, "E-DTYPE", host, "the default of '%s' is out of the range of %s", s->name,
+                      qn_dtype_name(s->dtype));
     }
     QN_PUSH(fr->ir->arena, &fr->scalars, s);
     return s;

@@ -1,0 +1,2 @@
+if j > i then return s end
+return -s

@@ -1,0 +1,1 @@
+return j > i and s or 0

@@ -1,0 +1,2 @@
+for n = 3, 1, -1 do s = s + n end
+return s

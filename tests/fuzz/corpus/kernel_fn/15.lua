@@ -1,0 +1,2 @@
+local x, y = half(s, j), half(s)
+return x + y

@@ -1,0 +1,1 @@
+return s + slope[h]

@@ -1,0 +1,1 @@
+return s + bias[b][i][j]

@@ -1,0 +1,1 @@
+return s + bias[b][i][live[b][j]]

@@ -1,0 +1,1 @@
+return s == j and 1 or 0.5

@@ -1,0 +1,1 @@
+return math.max(s, 0, i)

@@ -1,0 +1,1 @@
+return not (j <= i and i > 3) and s or -s

@@ -1,0 +1,1 @@
+return s $ 1

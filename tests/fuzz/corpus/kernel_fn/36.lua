@@ -1,0 +1,2 @@
+math.exp(s)
+return s

@@ -1,0 +1,1 @@
+for k in pairs(T) do end

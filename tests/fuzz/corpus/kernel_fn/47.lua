@@ -1,0 +1,1 @@
+if i - j then return s end return 0

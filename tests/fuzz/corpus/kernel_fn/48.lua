@@ -1,0 +1,1 @@
+return live[b][j] and s or 0

@@ -1,0 +1,1 @@
+if j > i then return s end return true

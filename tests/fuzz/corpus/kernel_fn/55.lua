@@ -1,0 +1,1 @@
+zz = 1 return s

@@ -1,0 +1,1 @@
+return live[b][j + 1]

@@ -1,0 +1,1 @@
+return slope[h][0]

@@ -1,0 +1,1 @@
+function(a, b) return math.exp(b - a) end
