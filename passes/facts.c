@@ -12,7 +12,8 @@
 #include "ir/build.h"
 #include "ir/walk.h"
 
-enum { DEPTH = 7, FACT_DEPTH = 3, FUEL = 600 };
+/* All proofs of one pass together take at most ALL steps, a fraction of a second. */
+enum { DEPTH = 7, FACT_DEPTH = 3, FUEL = 600, ALL = 400000 };
 
 /* ---------------------------------------------------------------- names */
 
@@ -500,6 +501,7 @@ qn_facts *qn_facts_kernel(qn_arena *arena, qn_ir *ir, const qn_kernel_ir *k)
     f->arena = arena;
     f->ir = ir;
     f->epoch = 1;
+    f->left = ALL;
     for (int32_t d = 0; d < k->dims.count; d++) {
         const qn_expr *value = k->dims.at[d].value;
         const qn_lin *l = value ? qn_lin_of(f, value) : NULL;
@@ -891,6 +893,7 @@ static bool ge0(qn_facts *f, const qn_lin *l, int depth)
         return false;
     }
     f->fuel--;
+    f->left--;
     int32_t before = m->failed;
     m->failed = depth; /* a proof that needs itself is none */
     bool proved = search(f, l, depth - 1);
@@ -909,7 +912,7 @@ bool qn_prove_ge0(qn_facts *f, const qn_lin *a)
     bool nested = f->deciding;
     f->deciding = true;
     if (!nested) {
-        f->fuel = FUEL;
+        f->fuel = f->left < FUEL ? f->left : FUEL;
     }
     bool proved = ge0(f, a, DEPTH);
     f->deciding = nested;

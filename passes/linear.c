@@ -556,7 +556,7 @@ static const qn_lin *lin_of_op(qn_facts *f, const qn_expr *x)
     }
 }
 
-const qn_lin *qn_lin_of(qn_facts *f, const qn_expr *x)
+static const qn_lin *lin_of(qn_facts *f, const qn_expr *x)
 {
     qn_dtype d = qn_facts_dtype(f, x);
     if (!qn_dtype_is_int(d)) {
@@ -593,12 +593,25 @@ const qn_lin *qn_lin_of(qn_facts *f, const qn_expr *x)
     }
 }
 
+const qn_lin *qn_lin_of(qn_facts *f, const qn_expr *x)
+{
+    if (f->nest == 0) {
+        f->work = QN_LIN_WORK;
+    }
+    if (f->nest >= QN_LIN_NEST || --f->work < 0) {
+        return NULL;
+    }
+    f->nest++;
+    const qn_lin *l = lin_of(f, x);
+    f->nest--;
+    return l;
+}
+
 /* ---------------------------------------------------------------- inlining */
 
 typedef struct inlining {
     qn_facts *f;
     int32_t left; /* nodes that may still be made */
-    int32_t depth;
     bool failed;
 } inlining;
 
@@ -673,11 +686,11 @@ static bool is_linear_op(const qn_expr *x)
 static qn_expr *inline_in(inlining *in, const qn_expr *x)
 {
     qn_facts *f = in->f;
-    if (in->failed || --in->left < 0 || in->depth > 250) {
+    if (in->failed || --in->left < 0 || f->nest >= QN_LIN_NEST) {
         in->failed = true;
         return same(x);
     }
-    in->depth++;
+    f->nest++;
     qn_expr *r = NULL;
     if ((x->kind == QN_NAME || is_linear_op(x)) && qn_facts_dtype(f, x) == QN_I64) {
         const qn_lin *l = qn_lin_of(f, x);
@@ -687,20 +700,20 @@ static qn_expr *inline_in(inlining *in, const qn_expr *x)
     } else {
         r = inline_node(in, x);
     }
-    in->depth--;
+    f->nest--;
     return r;
 }
 
 qn_expr *qn_facts_inline(qn_facts *f, const qn_expr *x)
 {
-    inlining in = {f, QN_LIN_SIZE, 0, false};
+    inlining in = {f, QN_LIN_SIZE, false};
     qn_expr *r = inline_in(&in, x);
     return in.failed ? NULL : r;
 }
 
 static qn_expr *inline_below(qn_facts *f, const qn_expr *x)
 {
-    inlining in = {f, QN_LIN_SIZE, 0, false};
+    inlining in = {f, QN_LIN_SIZE, false};
     qn_expr *r = inline_node(&in, x);
     return in.failed ? NULL : r;
 }

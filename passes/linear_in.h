@@ -6,9 +6,11 @@
 #include "passes/linear.h"
 
 enum {
-    QN_LIN_SIZE = 600, /* nodes a form may have as an expression */
-    QN_LIN_PARTS = 48, /* terms a form may have */
-    QN_MAX_HIS = 6     /* upper bounds kept of an index */
+    QN_LIN_SIZE = 600,   /* nodes a form may have as an expression */
+    QN_LIN_PARTS = 48,   /* terms a form may have */
+    QN_MAX_HIS = 6,      /* upper bounds kept of an index */
+    QN_LIN_NEST = 300,   /* expressions within expressions, lets seen through included */
+    QN_LIN_WORK = 20000, /* nodes looked at for one form */
 };
 
 /* What the prover remembers of a form, valid while `epoch` is that of the facts. */
@@ -47,8 +49,10 @@ struct qn_facts {
     qn_arena *arena;
     qn_ir *ir;
     uint32_t epoch;
-    int32_t fuel;  /* steps left to the proof at hand */
-    bool deciding; /* inside a proof asked for by min or max */
+    int32_t fuel;       /* steps left to the proof at hand */
+    int32_t left;       /* steps left to all proofs together */
+    bool deciding;      /* inside a proof asked for by min or max */
+    int32_t nest, work; /* of the form being made */
     struct {
         qn_fact_name *at;
         int32_t count, cap;

@@ -24,6 +24,8 @@
 
 #include <string.h>
 
+enum { MAX_STEP = 1 << 20, MAX_LOOPS = 90 };
+
 /* Least and greatest values of an expression over blocks of an axis, in call buffers. */
 typedef struct summary {
     qn_expr *x; /* with $x for the position */
@@ -220,7 +222,7 @@ static void add_rows(ranges *r, const qn_stmt *loop)
         if (loop->u.loop.par && whole && !it->step) {
             QN_PUSH(r->cx->scratch, &r->outer, *it);
         }
-        for (int32_t n = 0; plain && n < s.count && r->rows.count < 90; n++) {
+        for (int32_t n = 0; plain && n < s.count && r->rows.count < MAX_LOOPS; n++) {
             qn_row row = {.axis = s.found[n], .index = it->name, .size = s.step};
             row.dead = whole && past_end_is_dead(r, &loop->u.loop.body, it, row.axis, row.size);
             row.end = row.dead ? qn_extent_dim(it->pieces[0].hi->u.name) : qn_extent_n(0);
@@ -233,9 +235,9 @@ static void add_rows(ranges *r, const qn_stmt *loop)
 
 typedef struct data_look {
     const ranges *r;
-    bool load;     /* reads memory */
-    bool loop;     /* mentions the position */
-    bool rows[90]; /* mentions the variable of a row */
+    bool load;            /* reads memory */
+    bool loop;            /* mentions the position */
+    bool rows[MAX_LOOPS]; /* mentions the variable of a row */
     bool any_row;
     bool alien; /* mentions something else that varies, or is not visible before the launch */
     bool inner; /* .. or is not visible before the loop */
@@ -342,8 +344,8 @@ static qn_interval row_bounds(ranges *r, const qn_term *t, const data_look *l, b
 {
     qn_interval none = {NULL, NULL};
     qn_ir *ir = r->ir;
-    qn_binding map[90];
-    qn_sym over[90];
+    qn_binding map[MAX_LOOPS];
+    qn_sym over[MAX_LOOPS];
     int n = 0;
     qn_dtype d;
     qn_expr *x = term_value(r, t, &d);
@@ -848,7 +850,7 @@ static void bound_loop(ranges *r, qn_stmt *loop)
     qn_box box = {.f = f, .ir = r->ir, .arena = r->cx->scratch, .index = it->name};
     box.lo = qn_lin_of(f, it->pieces[0].lo);
     box.hi = qn_lin_of(f, it->pieces[0].hi);
-    if (axes.count != 1 || !box.lo || !box.hi) {
+    if (axes.count != 1 || axes.step > MAX_STEP || !box.lo || !box.hi) {
         return;
     }
     box.axis = axes.found[0];

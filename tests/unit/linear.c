@@ -310,3 +310,28 @@ Test(linear, long_chains_end)
     inside_of(b.text);
     NO("%a199 >= %a198 + 100");
 }
+
+Test(linear, chains_through_narrow_types_end, .timeout = 10)
+{
+    qn_buf b = qn_buf_of(&arena);
+    qn_buf_puts(&b, "kernel @k {\n  dim N\n  in a: i32\n  out o: f32[i:N]\n  %a0 = a\n");
+    for (int k = 1; k < 4000; k++) {
+        qn_buf_printf(&b, "  %%a%d = i32(i64(%%a%d) + i64(%%a%d * 2))\n", k, k - 1, k - 1);
+    }
+    qn_buf_puts(&b, "  launch {\n  }\n}\n");
+    inside_of(b.text);
+    NO("i64(%a3999) >= i64(%a3998)");
+}
+
+Test(linear, many_hopeless_proofs_end, .timeout = 10)
+{
+    qn_buf b = qn_buf_of(&arena);
+    qn_buf_puts(&b, "kernel @k {\n  dim M, N\n  in a: i64\n  in c: i64\n  out o: f32[i:N]\n");
+    for (int k = 1; k < 3000; k++) {
+        qn_buf_printf(&b, "  %%b%d = min(max(a // %d, c - M // %d), N %% %d - a * c)\n", k, k + 1,
+                      k + 2, k + 3);
+    }
+    qn_buf_puts(&b, "  launch {\n  }\n}\n");
+    inside_of(b.text);
+    NO("%b7 >= %b8");
+}
