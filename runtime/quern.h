@@ -173,6 +173,9 @@ typedef struct qn_call {
     const DLTensor *const *args;  /* in the kernel's order */
     const qn_value *params;       /* in the kernel's order; NULL: defaults */
     int32_t nparams;
+    int32_t ndims;                /* sizes that no tensor's shape tells */
+    const char *const *dim_names;
+    const int64_t *dim_values;
     int32_t workers;              /* of parallel_for */
     qn_pool *pool;                /* NULL and no parallel_for: the caller's thread */
     qn_parallel_for parallel_for; /* goes before pool */
@@ -207,6 +210,17 @@ QN_API qn_status qn_kernel_object(const qn_kernel *k, const void **bytes, size_t
 
 /* ---------------------------------------------------------------- inspection (unstable) */
 #ifdef QN_UNSTABLE
+
+/* The arguments, parameters and sizes of a source without its code: for programs that bind arguments
+ * by name before they compile. The kernel cannot run. */
+QN_API qn_status qn_signature(qn_ctx *cx, qn_source source, const qn_options *options, qn_kernel **out);
+QN_API int qn_kernel_dims(const qn_kernel *k);
+QN_API const char *qn_kernel_dim(const qn_kernel *k, int index); /* sizes that a call gives */
+
+/* Floating-point operations that the definition asks for on these arguments: of a spec
+ * 2 (D + Dv) for each kept pair, of a .qir twice the products of its dots. */
+QN_API qn_status qn_work(qn_ctx *cx, qn_source source, const qn_options *options,
+                         const qn_call *call, double *flops);
 
 /* The text of a kernel at a level ("spec", "naive", "tiled", "leaf") or after a pass ("stream"), or
  * "schedule", "asm". Valid until the next call on cx; NULL on error (see qn_ctx_message). */
