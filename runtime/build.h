@@ -19,6 +19,9 @@ void qn_build_fini(qn_build *b, qn_status status);
 qn_status qn_build_all(qn_build *b, qn_source source, const qn_options *options, bool count,
                        qn_kernel **out);
 
+/* The kernel's arguments without code; it cannot run. */
+qn_status qn_build_signature(qn_build *b, qn_kernel **out);
+
 /* explain.c: what was decided, by whom, and what could not be done; in the build's arena. */
 const char *qn_build_explain(qn_build *b, const qn_plan_build *plans, int nplans);
 

@@ -412,7 +412,9 @@ static void keep_plan(qn_kernel *k, qn_plan *p, const qn_plan_build *from)
     p->name = keep(k, from->form[0] ? from->form : "only");
     p->code = from->emitted.code;
     unsigned char *bytes = qn_arena_alloc(&k->arena, (size_t)p->code.size + 1, 64);
-    memcpy(bytes, from->emitted.code.bytes, (size_t)p->code.size);
+    if (p->code.size) {
+        memcpy(bytes, from->emitted.code.bytes, (size_t)p->code.size);
+    }
     p->code.bytes = bytes;
     p->ndims = ir->dims.count;
     p->dims = QN_NEWN(&k->arena, qn_dim_slot, ir->dims.count + 1);
@@ -445,6 +447,40 @@ static void keep_plan(qn_kernel *k, qn_plan *p, const qn_plan_build *from)
     }
 }
 
+/* An empty kernel with an arena of its own; *oom is the caller's. */
+static qn_kernel *new_kernel(qn_build *b, jmp_buf *oom)
+{
+    qn_alloc alloc = b->cx->alloc;
+    qn_kernel *k = alloc.realloc_fn(alloc.user, NULL, 0, sizeof *k);
+    if (k) {
+        memset(k, 0, sizeof *k);
+        k->alloc = alloc;
+        k->target = b->target;
+        qn_arena_init(&k->arena, &alloc, oom);
+    }
+    return k;
+}
+
+qn_status qn_build_signature(qn_build *b, qn_kernel **out)
+{
+    jmp_buf oom;
+    qn_kernel *k = new_kernel(b, &oom);
+    if (!k) {
+        return QN_E_MEMORY;
+    }
+    if (setjmp(oom)) {
+        qn_kernel_destroy(k);
+        return QN_E_MEMORY;
+    }
+    keep_params(k, b->kernel);
+    qn_plan_build p = {.form = "", .file = b->naive, .kernel = b->kernel};
+    keep_plan(k, &k->plans[0], &p);
+    k->explain = "";
+    k->arena.oom = NULL;
+    *out = k;
+    return QN_OK;
+}
+
 qn_status qn_build_kernel(qn_build *b, qn_plan_build *plans, int nplans, qn_kernel **out)
 {
     for (int n = 0; n < nplans; n++) {
@@ -459,20 +495,15 @@ qn_status qn_build_kernel(qn_build *b, qn_plan_build *plans, int nplans, qn_kern
             return s;
         }
     }
-    qn_alloc alloc = b->cx->alloc;
-    qn_kernel *k = alloc.realloc_fn(alloc.user, NULL, 0, sizeof *k);
+    jmp_buf oom;
+    qn_kernel *k = new_kernel(b, &oom);
     if (!k) {
         return QN_E_MEMORY;
     }
-    memset(k, 0, sizeof *k);
-    k->alloc = alloc;
-    jmp_buf oom;
-    qn_arena_init(&k->arena, &alloc, &oom);
     if (setjmp(oom)) {
         qn_kernel_destroy(k);
         return QN_E_MEMORY;
     }
-    k->target = b->target;
     keep_params(k, plans[0].kernel);
     for (int n = 0; n < nplans; n++) {
         keep_plan(k, &k->plans[n], &plans[n]);

@@ -131,7 +131,8 @@ static int option(cli_args *a, const char *word)
     for (size_t k = 0; k < sizeof texts / sizeof *texts; k++) {
         size_t n = strlen(texts[k].name);
         if (strncmp(word, texts[k].name, n) == 0) {
-            memcpy((char *)a + texts[k].offset, &(const char *){word + n}, sizeof(char *));
+            const char *value = word + n;
+            memcpy((char *)a + texts[k].offset, &value, sizeof value);
             return CLI_GOOD;
         }
     }
