@@ -219,40 +219,39 @@ static int64_t array_size(const qn_array *x)
     return n;
 }
 
-/* Compares one output with what the definition says, and notes the worst. */
+/* Folds the verdict of one output into the result. */
+static void note(qn_check_result *out, qn_verdict v, const char *name)
+{
+    out->elements += v.compared;
+    out->skipped += v.skipped;
+    if (v.compared && (v.worst > out->worst || !out->output)) {
+        out->worst = v.worst;
+        out->output = name;
+        out->index = v.at;
+    }
+}
+
+/* Compares one output with what the definition says, by the formula and by the second rule. */
 static void compare(const qn_array *have, const qn_array *want, const qn_array *naive,
                     const char *name, qn_check_result *out)
 {
     int64_t n = array_size(want);
-    double worst_have = 0, worst_naive = 0, scale = 0;
+    if (!want->f) {
+        note(out, qn_tolerance_check_int(want->i, want->bound, have->i, n), name);
+        return;
+    }
+    note(out, qn_tolerance_check(want->f, want->bound, have->f, n, want->dtype), name);
+    double largest = 0;
     for (int64_t e = 0; e < n; e++) {
-        double x = have->f ? have->f[e] : (double)have->i[e], y = want->f ? want->f[e] : (double)want->i[e];
-        double allowed = want->f ? qn_tolerance(y, want->bound ? want->bound[e] : 0, want->dtype) : 0;
-        bool same = x == y || (isnan(x) && isnan(y));
-        double error = same ? 0 : isfinite(x) && isfinite(y) ? fabs(x - y) : INFINITY;
-        double ratio = error == 0 ? 0 : allowed > 0 ? error / allowed : INFINITY;
-        out->elements++;
-        if (isinf(allowed)) {
-            continue; /* no verdict: the definition itself is ambiguous in these dtypes */
-        }
-        if (ratio > out->worst || (ratio == out->worst && !out->output)) {
-            out->worst = ratio;
-            out->output = name;
-            out->index = e;
-        }
+        double error = isfinite(want->f[e]) && isfinite(have->f[e]) ? fabs(want->f[e] - have->f[e]) : 0;
         out->max_abs = error > out->max_abs ? error : out->max_abs;
-        worst_have = error > worst_have ? error : worst_have;
-        if (naive && isfinite(y)) {
-            double ne = fabs(naive->f[e] - y);
-            worst_naive = ne > worst_naive ? ne : worst_naive;
-            scale = fabs(y) > scale ? fabs(y) : scale;
-        }
+        double size = isfinite(want->f[e]) ? fabs(want->f[e]) : 0;
+        largest = size > largest ? size : largest;
     }
     if (naive) {
-        double floor_error = 4 * ldexp(1, -24) * scale; /* the least that a rounding can cost */
-        double base = worst_naive > floor_error ? worst_naive : floor_error;
-        double r = base > 0 ? worst_have / base : 0;
-        out->worst_naive = r > out->worst_naive ? r : out->worst_naive;
+        double least = 4 * qn_unit_roundoff(want->dtype) * largest;
+        qn_verdict v = qn_tolerance_twice(want->f, naive->f, have->f, n, least);
+        out->worst_naive = v.worst > out->worst_naive ? v.worst : out->worst_naive;
     }
 }
 

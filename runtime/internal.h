@@ -3,11 +3,11 @@
 #ifndef QN_RUNTIME_INTERNAL_H
 #define QN_RUNTIME_INTERNAL_H
 
-#include "backends/target.h"
-#include "ir/ir.h"
 #ifndef QN_UNSTABLE
 #define QN_UNSTABLE
 #endif
+#include "backends/target.h"
+#include "ir/ir.h"
 #include "runtime/quern.h"
 
 enum { QN_MAX_DIMS = 64, QN_MAX_TENSORS = 64, QN_MAX_SCALARS = 32, QN_MAX_PLANS = 4 };

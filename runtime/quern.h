@@ -235,9 +235,10 @@ QN_API const char *qn_opt(qn_ctx *cx, qn_source source, const qn_options *option
 
 typedef struct qn_check_result {
     uint32_t size;
-    int64_t elements;
+    int64_t elements;      /* compared */
+    int64_t skipped;       /* without a verdict: rounding alone can change them without limit */
     double worst;          /* largest |x - x*| / (2 bound + one output rounding): good up to 1 */
-    double worst_naive;    /* largest error over that of a naive f32 run: good up to 2 */
+    double worst_naive;    /* largest error over twice that of a naive run in the same types: good up to 1 */
     double max_abs;        /* largest |x - x*| */
     const char *output;    /* where the worst is */
     int64_t index;         /* flat index of it */
