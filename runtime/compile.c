@@ -7,6 +7,7 @@
  * given back, and qn_build_fini does that. */
 #include "runtime/internal.h"
 
+#include "backends/x86/blob.h"
 #include "dsl/load.h"
 #include "frontend/frontend.h"
 #include "ir/build.h"
@@ -507,7 +508,7 @@ qn_status qn_build_kernel(qn_build *b, qn_plan_build *plans, int nplans, qn_kern
     keep_params(k, plans[0].kernel);
     for (int n = 0; n < nplans; n++) {
         keep_plan(k, &k->plans[n], &plans[n]);
-        k->plans[n].map = qn_blob_map(k->plans[n].code.bytes, k->plans[n].code.size);
+        k->plans[n].map = qn_map_code(k->plans[n].code.bytes, k->plans[n].code.size);
         if (!k->plans[n].map) {
             qn_kernel_destroy(k);
             return QN_E_MEMORY;
@@ -531,7 +532,7 @@ void qn_kernel_destroy(qn_kernel *k)
         return;
     }
     for (int n = 0; n < k->nplans; n++) {
-        qn_blob_unmap(k->plans[n].map, k->plans[n].code.size);
+        qn_unmap_code(k->plans[n].map, k->plans[n].code.size);
     }
     qn_arena_fini(&k->arena);
     k->alloc.realloc_fn(k->alloc.user, k, sizeof *k, 0);

@@ -46,7 +46,7 @@ typedef struct qn_scalar_slot {
 typedef struct qn_plan {
     const char *name;
     qn_code code;
-    const unsigned char *map; /* where the blob is mapped */
+    char *map; /* where the blob is mapped, read + execute */
     int32_t ndims, nrequires;
     qn_dim_slot *dims;
     const char **requires;
@@ -75,10 +75,6 @@ void qn_ctx_say(qn_ctx *cx, const char *format, ...);
 void qn_ctx_say_text(qn_ctx *cx, const char *text);
 
 double qn_now(void); /* seconds of a monotonic clock */
-
-/* Maps a blob read + execute; NULL when the machine refuses. */
-const unsigned char *qn_blob_map(const unsigned char *bytes, int64_t size);
-void qn_blob_unmap(const unsigned char *map, int64_t size);
 
 /* pool.c: runs task(arg, 0..count-1, worker) on the pool and the caller's thread. */
 void qn_pool_run(qn_pool *p, int64_t count, qn_task_fn task, void *arg);

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * One element of a tree, or one register of lanes. A node without axes has one value wherever it is
+ * asked for: it is made once, before the loops over elements (qn_prepare). */
+#include "backends/x86/gen.h"
+
+static qn_v tile_address(qn_gen *g, const qn_type *t, qn_v base, const qn_coords *c)
+{
+    qn_v k = qn_i64(g, 0);
+    for (int32_t i = 0; i < t->rank; i++) {
+        const qn_at *at = qn_coord(c, t->axes[i].name);
+        k = qn_imul(g, k, qn_extent_value(g, t->axes[i].extent));
+        k = qn_iadd(g, k, at ? at->index : qn_i64(g, 0));
+    }
+    return qn_gep(g, t->dtype == QN_BOOL ? g->i8 : qn_reg_type(g, t->dtype), base, k);
+}
+
+qn_v qn_tile_at(qn_gen *g, const qn_tile *t, const qn_coords *c)
+{
+    if (!t->base) {
+        return t->regs[t->type.rank ? qn_part_index(g, &t->type, c) : 0];
+    }
+    qn_v p = tile_address(g, &t->type, t->base, c);
+    if (t->type.dtype != QN_BOOL) {
+        return g->l->BuildLoad2(g->b, qn_reg_type(g, t->type.dtype), p, "");
+    }
+    qn_v byte = g->l->BuildLoad2(g->b, g->i8, p, "");
+    return g->l->BuildICmp(g->b, LLVMIntNE, byte, g->l->ConstInt(g->i8, 0, 0), "");
+}
+
+void qn_tile_put(qn_gen *g, const qn_type *t, qn_v base, const qn_coords *c, qn_v v)
+{
+    qn_v p = tile_address(g, t, base, c);
+    if (t->dtype == QN_BOOL) {
+        v = g->l->BuildZExt(g->b, v, g->i8, "");
+    }
+    g->l->BuildStore(g->b, v, p);
+}
+
+static qn_v iota(qn_gen *g, qn_node *n, const qn_coords *c)
+{
+    const qn_at *at = qn_coord(c, n->axis);
+    qn_v first = at ? at->index : qn_i64(g, 0);
+    if (!n->lane || g->width < 2) {
+        return first;
+    }
+    return qn_iadd(g, qn_splat(g, first, g->width), qn_iota_lanes(g, g->i64, g->width));
+}
+
+/* Narrowing whole numbers commutes with + - *: the narrow ops are the cheap ones in lanes. */
+static qn_v narrow(qn_gen *g, qn_node *n, const qn_coords *c, qn_dtype to)
+{
+    bool ring = n->kind == QN_NODE_OP &&
+                (n->op == QN_OP_ADD || n->op == QN_OP_SUB || n->op == QN_OP_MUL);
+    if (!n->lane || (!ring && n->kind != QN_NODE_IOTA)) {
+        return qn_cast_value(g, n->type.dtype, to, qn_eval(g, n, c));
+    }
+    if (n->kind == QN_NODE_IOTA) {
+        const qn_at *at = qn_coord(c, n->axis);
+        qn_v first = qn_cast_value(g, QN_I64, to, at ? at->index : qn_i64(g, 0));
+        return qn_iadd(g, qn_splat(g, first, g->width),
+                       qn_iota_lanes(g, qn_reg_type(g, to), g->width));
+    }
+    qn_v a[2];
+    for (int i = 0; i < 2; i++) {
+        a[i] = narrow(g, n->kid[i], c, to);
+        if (!n->kid[i]->lane) {
+            a[i] = qn_splat(g, a[i], g->width);
+        }
+    }
+    return qn_op_value(g, n->op, to, a, n->place);
+}
+
+static qn_v op(qn_gen *g, qn_node *n, const qn_coords *c)
+{
+    qn_v a[3];
+    if (n->op == QN_OP_CAST) {
+        qn_dtype from = n->kid[0]->type.dtype, to = n->type.dtype;
+        if (n->lane && g->width > 1 && from == QN_I64 && to == QN_I32) {
+            return narrow(g, n->kid[0], c, to);
+        }
+        return qn_cast_value(g, from, to, qn_eval(g, n->kid[0], c));
+    }
+    qn_dtype t = n->kid[n->op == QN_OP_SELECT]->type.dtype;
+    for (int32_t i = 0; i < n->nkids && i < 3; i++) {
+        a[i] = qn_eval_lanes(g, n->kid[i], c, n->lane != NULL);
+    }
+    return qn_op_value(g, n->op, t, a, n->place);
+}
+
+static qn_v element(qn_gen *g, qn_node *n, const qn_coords *c)
+{
+    switch (n->kind) {
+    case QN_NODE_TILE:
+        return qn_tile_at(g, n->tile, c);
+    case QN_NODE_IOTA:
+        return iota(g, n, c);
+    case QN_NODE_LOAD:
+        return qn_load_node(g, n, c);
+    case QN_NODE_OP:
+        return op(g, n, c);
+    case QN_NODE_LITERAL:
+        break;
+    }
+    qn_gen_fail(g, n->place, "a literal whose type nothing settles");
+}
+
+qn_v qn_eval(qn_gen *g, qn_node *n, const qn_coords *c)
+{
+    if (n->type.rank == 0) {
+        if (!n->once) {
+            n->once = element(g, n, c);
+        }
+        return n->once;
+    }
+    return element(g, n, c);
+}
+
+qn_v qn_eval_lanes(qn_gen *g, qn_node *n, const qn_coords *c, bool lanes)
+{
+    qn_v v = qn_eval(g, n, c);
+    return lanes && !n->lane ? qn_splat(g, v, g->width) : v;
+}
+
+void qn_prepare(qn_gen *g, qn_node *n)
+{
+    if (n->type.rank == 0) {
+        qn_eval(g, n, NULL);
+        return;
+    }
+    for (int32_t i = 0; i < n->nkids; i++) {
+        qn_prepare(g, n->kid[i]);
+    }
+    if (n->pad) {
+        qn_prepare(g, n->pad);
+    }
+    if (n->kind == QN_NODE_LOAD) {
+        qn_address_prepare(g, n);
+    }
+}
