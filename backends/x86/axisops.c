@@ -520,19 +520,20 @@ static void topk_line(qn_gen *g, void *user, const qn_coords *c)
                   0);
     qn_coords item = *c;
     qn_coord_push(&item, o->along.name, items.index, 0);
-    qn_v init[] = {qn_eval(g, o->x, &item), items.index};
-    qn_loop_begin(g, &slots, qn_i64(g, 0), count, qn_i64(g, 1), init, 2);
+    qn_v init[] = {qn_eval(g, o->x, &item), items.index, l->ConstInt(g->i1, 0, 0)};
+    qn_loop_begin(g, &slots, qn_i64(g, 0), count, qn_i64(g, 1), init, 3);
     at = *c;
     qn_coord_push(&at, o->rank.name, slots.index, 0);
     qn_v value = qn_tile_at(g, o->values, &at), index = qn_tile_at(g, o->indices, &at);
     qn_v xv[] = {slots.carry[0], value};
     qn_v wins = qn_op_value(g, QN_OP_GT, t, xv, o->x->place);
+    wins = l->BuildOr(g->b, wins, slots.carry[2], ""); /* what was moved keeps its rank among equals */
     qn_tile_put(g, &o->values->type, o->values->base, &at,
                 l->BuildSelect(g->b, wins, slots.carry[0], value, ""));
     qn_tile_put(g, &o->indices->type, o->indices->base, &at,
                 l->BuildSelect(g->b, wins, slots.carry[1], index, ""));
     qn_v next[] = {l->BuildSelect(g->b, wins, value, slots.carry[0], ""),
-                   l->BuildSelect(g->b, wins, index, slots.carry[1], "")};
+                   l->BuildSelect(g->b, wins, index, slots.carry[1], ""), wins};
     qn_loop_end(g, &slots, next);
     qn_loop_end(g, &items, NULL);
 }

@@ -219,7 +219,7 @@ static int64_t const_of(qn_gen *g, qn_v v, bool *known)
 static qn_v safe_div(qn_gen *g, qn_v a, qn_v b, qn_v *rest)
 {
     const qn_llvm *l = g->l;
-    bool known;
+    bool known = false;
     int64_t n = const_of(g, b, &known);
     if (known && n != 0 && n != -1) {
         *rest = l->BuildSRem(g->b, a, b, "");
@@ -258,7 +258,7 @@ static qn_v is_inexact_below(qn_gen *g, qn_v rest, qn_v b)
 
 qn_v qn_floordiv(qn_gen *g, qn_v a, qn_v b)
 {
-    bool known;
+    bool known = false;
     int shift;
     int64_t n = qn_lanes_of(g, b) ? 0 : const_of(g, b, &known);
     if (!qn_lanes_of(g, b) && known && power_of_two(n, &shift)) {
@@ -272,7 +272,7 @@ qn_v qn_floordiv(qn_gen *g, qn_v a, qn_v b)
 
 qn_v qn_floormod(qn_gen *g, qn_v a, qn_v b)
 {
-    bool known;
+    bool known = false;
     int shift;
     int64_t n = qn_lanes_of(g, b) ? 0 : const_of(g, b, &known);
     if (!qn_lanes_of(g, b) && known && power_of_two(n, &shift)) {

@@ -28,19 +28,19 @@ static qn_v polynomial(qn_gen *g, qn_v x, const double *highest_first, int count
     polynomial((g), (x), (const double[]){__VA_ARGS__},                                            \
                (int)(sizeof((const double[]){__VA_ARGS__}) / sizeof(double)))
 
-static qn_v fmul(qn_gen *g, qn_v a, qn_v b)
+static qn_v f_mul(qn_gen *g, qn_v a, qn_v b)
 {
     return g->l->BuildFMul(g->b, a, b, "");
 }
-static qn_v fadd(qn_gen *g, qn_v a, qn_v b)
+static qn_v f_add(qn_gen *g, qn_v a, qn_v b)
 {
     return g->l->BuildFAdd(g->b, a, b, "");
 }
-static qn_v fsub(qn_gen *g, qn_v a, qn_v b)
+static qn_v f_sub(qn_gen *g, qn_v a, qn_v b)
 {
     return g->l->BuildFSub(g->b, a, b, "");
 }
-static qn_v fdiv(qn_gen *g, qn_v a, qn_v b)
+static qn_v f_div(qn_gen *g, qn_v a, qn_v b)
 {
     return g->l->BuildFDiv(g->b, a, b, "");
 }
@@ -85,25 +85,25 @@ static qn_v scale(qn_gen *g, qn_v y, qn_v n)
     qn_v bias = qn_int_like(g, 127, k), up = qn_int_like(g, 23, k);
     half = l->BuildShl(g->b, l->BuildAdd(g->b, half, bias, ""), up, "");
     rest = l->BuildShl(g->b, l->BuildAdd(g->b, rest, bias, ""), up, "");
-    return fmul(g, fmul(g, y, qn_bits(g, half, g->f32)), qn_bits(g, rest, g->f32));
+    return f_mul(g, f_mul(g, y, qn_bits(g, half, g->f32)), qn_bits(g, rest, g->f32));
 }
 
 static qn_v exp_(qn_gen *g, qn_v x)
 {
     x = clamp(g, x, -104.5, 89.0);
-    qn_v n = qn_round_even(g, fmul(g, x, qn_real(g, 0x1.715476p+0, x)));
+    qn_v n = qn_round_even(g, f_mul(g, x, qn_real(g, 0x1.715476p+0, x)));
     qn_v r = qn_fma(g, n, qn_real(g, -0x1.62e400p-1, x), x);
     r = qn_fma(g, n, qn_real(g, -0x1.7f7d1cf79abcap-20, x), r);
     qn_v p = POLY(g, r, 0x1.6feea0p-10, 0x1.1257f6p-7, 0x1.5552fep-5, 0x1.555466p-3, 0x1p-1);
-    p = qn_fma(g, fmul(g, r, r), p, r);
-    return scale(g, fadd(g, p, qn_real(g, 1.0, x)), n);
+    p = qn_fma(g, f_mul(g, r, r), p, r);
+    return scale(g, f_add(g, p, qn_real(g, 1.0, x)), n);
 }
 
 static qn_v exp2_(qn_gen *g, qn_v x)
 {
     x = clamp(g, x, -151.0, 129.0);
     qn_v n = qn_round_even(g, x);
-    qn_v r = fsub(g, x, n);
+    qn_v r = f_sub(g, x, n);
     qn_v p = POLY(g, r, 0x1.49c440p-13, 0x1.5f94a4p-10, 0x1.3b2192p-7, 0x1.c6adaep-5, 0x1.ebfbe6p-3,
                   0x1.62e432p-1, 1.0);
     return scale(g, p, n);
@@ -114,15 +114,15 @@ static qn_v split(qn_gen *g, qn_v x, qn_v *f)
 {
     const qn_llvm *l = g->l;
     qn_v small = l->BuildFCmp(g->b, LLVMRealOLT, x, qn_real(g, 0x1p-126, x), "");
-    x = l->BuildSelect(g->b, small, fmul(g, x, qn_real(g, 0x1p23, x)), x, "");
+    x = l->BuildSelect(g->b, small, f_mul(g, x, qn_real(g, 0x1p23, x)), x, "");
     qn_v bits = qn_bits(g, x, g->i32);
     qn_v moved = l->BuildSub(g->b, bits, qn_int_like(g, 0x3f3504f3, bits), ""); /* sqrt(1/2) */
     qn_v e = l->BuildAShr(g->b, moved, qn_int_like(g, 23, bits), "");
     qn_v m = l->BuildSub(g->b, bits, l->BuildShl(g->b, e, qn_int_like(g, 23, bits), ""), "");
-    *f = fsub(g, qn_bits(g, m, g->f32), qn_real(g, 1.0, x));
+    *f = f_sub(g, qn_bits(g, m, g->f32), qn_real(g, 1.0, x));
     qn_v ef = l->BuildSIToFP(g->b, e, l->TypeOf(x), "");
     qn_v less = l->BuildSelect(g->b, small, qn_real(g, -23.0, x), qn_real(g, 0.0, x), "");
-    return fadd(g, ef, less);
+    return f_add(g, ef, less);
 }
 
 /* f - f^2 / 2 + f^3 P(f) as a leading f and the rest. */
@@ -131,7 +131,7 @@ static qn_v log1p_rest(qn_gen *g, qn_v f)
     qn_v p = POLY(g, f, 0x1.b55d3ap-5, -0x1.bf46d0p-4, 0x1.effe30p-4, -0x1.01027ap-3, 0x1.2302fep-3,
                   -0x1.552f06p-3, 0x1.99a542p-3, -0x1.000070p-2, 0x1.555548p-2);
     p = qn_fma(g, p, f, qn_real(g, -0.5, f));
-    return fmul(g, fmul(g, f, f), p);
+    return f_mul(g, f_mul(g, f, f), p);
 }
 
 /* What a logarithm is outside the positive finite numbers. */
@@ -148,7 +148,7 @@ static qn_v log_(qn_gen *g, qn_v x)
 {
     qn_v f, e = split(g, x, &f), rest = log1p_rest(g, f);
     rest = qn_fma(g, e, qn_real(g, -0x1.bd0106p-13, x), rest); /* ln 2 in two parts */
-    qn_v y = qn_fma(g, e, qn_real(g, 0x1.63p-1, x), fadd(g, rest, f));
+    qn_v y = qn_fma(g, e, qn_real(g, 0x1.63p-1, x), f_add(g, rest, f));
     return log_edges(g, x, y);
 }
 
@@ -157,12 +157,12 @@ static qn_v log2_(qn_gen *g, qn_v x)
     qn_v f, e = split(g, x, &f), rest = log1p_rest(g, f);
     /* (f + rest) log2(e) with the product of f exact: hi + lo */
     qn_v c = qn_real(g, 0x1.715476p+0, x), d = qn_real(g, 0x1.4ae0bep-26, x);
-    qn_v hi = fmul(g, f, c);
+    qn_v hi = f_mul(g, f, c);
     qn_v lo = qn_fma(g, f, c, g->l->BuildFNeg(g->b, hi, ""));
-    lo = fadd(g, qn_fma(g, f, d, lo), fmul(g, rest, c));
-    qn_v sum = fadd(g, e, hi);
-    qn_v lost = fadd(g, fsub(g, e, sum), hi); /* |e| >= |hi| or e is 0 */
-    return log_edges(g, x, fadd(g, sum, fadd(g, lo, lost)));
+    lo = f_add(g, qn_fma(g, f, d, lo), f_mul(g, rest, c));
+    qn_v sum = f_add(g, e, hi);
+    qn_v lost = f_add(g, f_sub(g, e, sum), hi); /* |e| >= |hi| or e is 0 */
+    return log_edges(g, x, f_add(g, sum, f_add(g, lo, lost)));
 }
 
 static qn_v sigmoid_(qn_gen *g, qn_v x)
@@ -170,29 +170,29 @@ static qn_v sigmoid_(qn_gen *g, qn_v x)
     qn_v one = qn_real(g, 1.0, x);
     qn_v z = exp_(g, g->l->BuildFNeg(g->b, unary(g, "llvm.fabs", x), ""));
     qn_v top = pick(g, LLVMRealOLT, x, qn_real(g, 0.0, x), z, one);
-    return fdiv(g, top, fadd(g, one, z));
+    return f_div(g, top, f_add(g, one, z));
 }
 
 static qn_v tanh_(qn_gen *g, qn_v x)
 {
-    qn_v a = unary(g, "llvm.fabs", x), y = fmul(g, x, x), one = qn_real(g, 1.0, x);
+    qn_v a = unary(g, "llvm.fabs", x), y = f_mul(g, x, x), one = qn_real(g, 1.0, x);
     qn_v p = POLY(g, y, -0x1.828774p-8, 0x1.54c3c2p-6, -0x1.b89abap-5, 0x1.1109bep-3, -0x1.55553ep-2);
-    qn_v near = qn_fma(g, fmul(g, p, y), x, x);
-    qn_v z = exp_(g, fadd(g, a, a));
-    qn_v far = fsub(g, one, fdiv(g, qn_real(g, 2.0, x), fadd(g, z, one)));
+    qn_v near = qn_fma(g, f_mul(g, p, y), x, x);
+    qn_v z = exp_(g, f_add(g, a, a));
+    qn_v far = f_sub(g, one, f_div(g, qn_real(g, 2.0, x), f_add(g, z, one)));
     return pick(g, LLVMRealOLT, a, qn_real(g, 0.6, x), near, copysign_(g, far, x));
 }
 
 static qn_v erf_(qn_gen *g, qn_v x)
 {
-    qn_v a = unary(g, "llvm.fabs", x), y = fmul(g, x, x), four = qn_real(g, 4.0, x);
+    qn_v a = unary(g, "llvm.fabs", x), y = f_mul(g, x, x), four = qn_real(g, 4.0, x);
     qn_v p = POLY(g, y, 0x1.470100p-14, -0x1.a32a44p-11, 0x1.53ed68p-8, -0x1.b7f6a2p-6, 0x1.ce2ce2p-4,
                   -0x1.81273ep-2, 0x1.06eba8p-3);
     qn_v near = qn_fma(g, p, x, x);
     qn_v b = pick(g, LLVMRealOGT, a, four, four, a);
     qn_v r = POLY(g, b, -0x1.6bedfap-16, 0x1.cedbd0p-12, -0x1.1394ccp-8, 0x1.9d094cp-6,
                   -0x1.bc17f4p-4, -0x1.443504p-1, -0x1.212c2ap+0, 0x1.8b3c8ep-13);
-    qn_v far = copysign_(g, fsub(g, qn_real(g, 1.0, x), exp_(g, r)), x);
+    qn_v far = copysign_(g, f_sub(g, qn_real(g, 1.0, x), exp_(g, r)), x);
     far = pick(g, LLVMRealUNO, x, x, x, far);
     return pick(g, LLVMRealOLT, a, qn_real(g, 1.0, x), near, far);
 }

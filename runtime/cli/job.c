@@ -57,10 +57,10 @@ static int64_t elements(const DLTensor *t)
 
 static bool allocate(cli_tensor *x)
 {
+    x->t.shape = x->shape;
     size_t bytes = (size_t)elements(&x->t) * (x->t.dtype.bits / 8u);
     x->t.data = aligned_alloc(64, (bytes + 64) / 64 * 64);
     x->t.device.device_type = kDLCPU;
-    x->t.shape = x->shape;
     x->present = x->t.data != NULL;
     if (x->present) {
         memset(x->t.data, 0, (bytes + 64) / 64 * 64);

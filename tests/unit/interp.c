@@ -3,7 +3,7 @@
  * The oracle against plain C: every text of the corpus over odd shapes, in exact mode to 1e-11 of
  * an independent computation of the definition, in typed mode within the tolerance of its own
  * error bounds, and the tasks of a launch in two orders with equal bits. */
-#include "tests/support/support.h"
+#include "tests/support/exec.h"
 #include <criterion/criterion.h>
 #include <math.h>
 #include <string.h>
@@ -45,6 +45,28 @@ typedef struct want {
     qn_array x;
 } want;
 
+/* Machine code of the same text against the exact result; the targets take turns. */
+static void machine(const char *text, const char *kernel, const qn_ir_file *f, const qn_args *a,
+                    const qn_interp_result *exact)
+{
+    for (const qn_target *const *t = qn_targets; *t; t++) {
+        static int turn;
+        if (!(*t)->here() || ++turn % 2 == 0 || strcmp(text, "o_ring") == 0) {
+            continue; /* no processor has asynchronous copies */
+        }
+        qn_exec_result r = qn_exec(&lab, f, kernel, a, &(qn_exec_options){.target = *t, .backwards = true});
+        cr_assert(r.status == QN_OK && r.setup == 0, "%s %s on %s: %s", text, kernel ? kernel : "",
+                  (*t)->isa, qn_lab_errors(&lab));
+        cr_expect(!r.touched, "%s %s on %s wrote outside its outputs", text, kernel ? kernel : "", (*t)->isa);
+        for (int k = 0; k < exact->nouts; k++) {
+            const qn_array *x = &exact->outs[k].array, *got = qn_exec_out(&r, exact->outs[k].name);
+            qn_verdict v = qn_judge(x, got);
+            cr_expect(v.ok, "%s %s %s on %s: %g tolerances off at %lld", text, kernel ? kernel : "",
+                      exact->outs[k].name, (*t)->isa, v.worst, (long long)v.at);
+        }
+    }
+}
+
 static void compare(const char *text, const char *kernel, qn_args *a, const want *w, int nw,
                     double far)
 {
@@ -53,6 +75,7 @@ static void compare(const char *text, const char *kernel, qn_args *a, const want
     const qn_interp_result *typed = qn_lab_run(&lab, f, kernel, a, QN_TYPED, 0);
     const qn_interp_result *exact5 = qn_lab_run(&lab, f, kernel, a, QN_EXACT, 5);
     const qn_interp_result *typed5 = qn_lab_run(&lab, f, kernel, a, QN_TYPED, 5);
+    machine(text, kernel, f, a, exact);
     for (int k = 0; k < nw; k++) {
         const qn_array *x = qn_result(exact, w[k].name), *t = qn_result(typed, w[k].name);
         double d = qn_distance(x, &w[k].x);
