@@ -324,6 +324,28 @@ static bool infer_name(qn_env *e, const qn_expr *x, qn_type *out)
     return true;
 }
 
+/* Sums and products of indices and axes: an address, which nothing holds as a value. */
+static bool is_address(const qn_expr *x)
+{
+    if (x->kind != QN_OP) {
+        return x->kind == QN_LIT || x->kind == QN_NAME || x->kind == QN_IOTA;
+    }
+    bool linear = x->u.op.op == QN_OP_ADD || x->u.op.op == QN_OP_SUB || x->u.op.op == QN_OP_MUL;
+    for (int k = 0; linear && k < x->u.op.args.count; k++) {
+        linear = is_address(x->u.op.args.at[k]);
+    }
+    return linear;
+}
+
+static bool infer_index(qn_env *e, const qn_expr *x, qn_type *out)
+{
+    bool (*check)(void *, qn_env *, const qn_expr *, const qn_type *) = e->check;
+    e->check = check && is_address(x) ? NULL : check;
+    bool good = infer(e, x, out);
+    e->check = check;
+    return good;
+}
+
 /* Types of the indices of an access, united; dtype is that of the memory. */
 bool qn_type_access(qn_env *e, qn_sym base, qn_exprs index, qn_place place, qn_type *out)
 {
@@ -338,7 +360,7 @@ bool qn_type_access(qn_env *e, qn_sym base, qn_exprs index, qn_place place, qn_t
     *out = (qn_type){b->type.dtype, 0, NULL};
     for (int k = 0; k < index.count; k++) {
         qn_type ts[2] = {*out};
-        if (!infer(e, index.at[k], &ts[1])) {
+        if (!infer_index(e, index.at[k], &ts[1])) {
             return false;
         }
         if (!qn_dtype_is_int(ts[1].dtype)) {

@@ -47,8 +47,8 @@ struct qn_env {
     int32_t *slots; /* hash table into at, once there are many */
     int32_t nslots;
     const qn_norm *norm; /* inside whose finish; or NULL */
-    /* A further rule for every typed subexpression, children first; may be NULL; handed down by
-     * qn_env_push. False: it has set the fault. */
+    /* A further rule for every typed subexpression but addresses (sums and products in indices),
+     * children first; may be NULL; handed down by qn_env_push. False: it has set the fault. */
     bool (*check)(void *user, qn_env *e, const qn_expr *x, const qn_type *t);
     void *user;
     qn_fault fault; /* set in the environment that the failing call was given */

@@ -1,3 +1,4 @@
+cmake_minimum_required(VERSION 3.20)
 # Who may include whom: fails on an include of ours that the layers do not allow.
 set(frontend ir)
 set(dsl frontend ir)

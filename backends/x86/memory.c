@@ -590,6 +590,15 @@ static bool reads(const qn_node *n, const qn_memory *m)
     return false;
 }
 
+/* What an address shares between elements; nothing is read there. */
+static void prepare_access(qn_gen *g, qn_node *access)
+{
+    for (int32_t i = 0; i < access->nkids; i++) {
+        qn_prepare(g, access->kid[i]);
+    }
+    qn_address_prepare(g, access);
+}
+
 void qn_emit_store(qn_gen *g, const qn_stmt *s)
 {
     if (s->u.store.start) {
@@ -608,7 +617,7 @@ void qn_emit_store(qn_gen *g, const qn_stmt *s)
         st.value = qn_tile_node(g, qn_materialise(g, st.value, NULL), s->place);
     }
     qn_prepare(g, st.value);
-    qn_prepare(g, st.access);
+    prepare_access(g, st.access);
     qn_each(g, st.access->type.axes, st.access->type.rank, NULL, store_element, &st);
 }
 
@@ -626,6 +635,6 @@ void qn_emit_prefetch(qn_gen *g, const qn_stmt *s)
         return; /* a hint, and a loop over elements would cost more than it gives */
     }
     qn_node *n = qn_access(g, s->u.prefetch.base, &s->u.prefetch.index, false, s->place);
-    qn_prepare(g, n);
+    prepare_access(g, n);
     qn_each(g, n->type.axes, n->type.rank, NULL, prefetch_element, n);
 }

@@ -3,6 +3,7 @@
 #include "tests/support/exec.h"
 
 #include "backends/x86/blob.h"
+#include "ir/print.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -196,6 +197,48 @@ static void run_launches(qn_lab *lab, const char *map, const qn_code *code, cons
     }
 }
 
+/* Compiled texts of this process: tests run one text over many shapes. */
+typedef struct compiled {
+    uint64_t key;
+    qn_code code;
+    char *map;
+} compiled;
+static compiled known[512];
+static int nknown;
+
+static uint64_t key_of(qn_lab *lab, const qn_ir_file *f, const qn_kernel_ir *k, const qn_target *t)
+{
+    uint64_t h = 0xcbf29ce484222325u;
+    const char *texts[] = {qn_file_text(&lab->arena, f), k->name, t->name};
+    for (int n = 0; n < 3; n++) {
+        for (const char *p = texts[n]; *p; p++) {
+            h = (h ^ (unsigned char)*p) * 0x100000001b3u;
+        }
+    }
+    return h;
+}
+
+static const compiled *compile(qn_lab *lab, const qn_ir_file *f, const qn_kernel_ir *k,
+                               const qn_target *t, qn_status *status)
+{
+    uint64_t key = key_of(lab, f, k, t);
+    *status = QN_OK;
+    for (int n = 0; n < nknown; n++) {
+        if (known[n].key == key) {
+            return &known[n];
+        }
+    }
+    qn_emitted e;
+    *status = t->emit(t, &lab->ir, f, k, &(qn_emit_options){.symbol = "t"}, &e, &lab->diags);
+    if (*status != QN_OK) {
+        return NULL;
+    }
+    compiled *c = &known[nknown < 511 ? nknown++ : 511];
+    *c = (compiled){key, e.code, qn_map_code(e.code.bytes, e.code.size)};
+    c->code.bytes = NULL; /* it belongs to the laboratory */
+    return c;
+}
+
 qn_exec_result qn_exec(qn_lab *lab, const qn_ir_file *f, const char *kernel, const qn_args *a,
                        const qn_exec_options *options)
 {
@@ -203,14 +246,13 @@ qn_exec_result qn_exec(qn_lab *lab, const qn_ir_file *f, const char *kernel, con
     options = options ? options : &none;
     const qn_target *target = options->target ? options->target : qn_target_find(NULL);
     const qn_kernel_ir *k = qn_file_kernel(f, kernel);
-    qn_emitted e;
     qn_exec_result r = {0};
-    r.status = target->emit(target, &lab->ir, f, k, &(qn_emit_options){.symbol = "t"}, &e, &lab->diags);
-    if (r.status != QN_OK) {
+    const compiled *c = compile(lab, f, k, target, &r.status);
+    if (!c) {
         return r;
     }
-    r.code_bytes = e.code.size;
-    char *map = qn_map_code(e.code.bytes, e.code.size);
+    r.code_bytes = c->code.size;
+    char *map = c->map;
     int64_t *dims = QN_NEWN(&lab->arena, int64_t, k->dims.count + 1);
     qn_abi_tensor *tensors = QN_NEWN(&lab->arena, qn_abi_tensor, k->params.count + 1);
     qn_abi_scalar *scalars = QN_NEWN(&lab->arena, qn_abi_scalar, k->params.count + 1);
@@ -231,7 +273,7 @@ qn_exec_result qn_exec(qn_lab *lab, const qn_ir_file *f, const char *kernel, con
         }
     }
     /* derived dims may be extents of tensors, so setup runs first: requires may not read tensors */
-    r.setup = ((qn_abi_setup)(uintptr_t)(map + e.code.setup))(&args);
+    r.setup = ((qn_abi_setup)(uintptr_t)(map + c->code.setup))(&args);
     for (int p = 0; p < k->params.count && r.setup == 0; p++) {
         if (k->params.at[p].type.rank) {
             memories[nt] = make_memory(lab, k, &k->params.at[p], a, dims, &tensors[nt]);
@@ -239,13 +281,13 @@ qn_exec_result qn_exec(qn_lab *lab, const qn_ir_file *f, const char *kernel, con
         }
     }
     if (r.setup == 0) {
-        for (int b = 0; b < e.code.nbufs; b++) {
+        for (int b = 0; b < c->code.nbufs; b++) {
             bufs[b] = aligned(lab, bytes[b]);
             memset(bufs[b], 0xff, (size_t)bytes[b]);
         }
         char *space = aligned(lab, scratch);
         memset(space, 0xff, (size_t)scratch);
-        run_launches(lab, map, &e.code, &args, space, options->backwards);
+        run_launches(lab, map, &c->code, &args, space, options->backwards);
     }
     r.outs = QN_NEWN(&lab->arena, qn_arg, nt + 1);
     for (int t = 0; t < nt; t++) {
@@ -260,7 +302,6 @@ qn_exec_result qn_exec(qn_lab *lab, const qn_ir_file *f, const char *kernel, con
         }
         r.outs[r.nouts++] = (qn_arg){m->param->name, x};
     }
-    qn_unmap_code(map, e.code.size);
     return r;
 }
 
