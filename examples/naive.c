@@ -19,7 +19,8 @@ static void attend(const float *q, const float *k, const float *v, float *o, int
 {
     float scale = 1.0f / sqrtf((float)d);
     for (int h = 0; h < heads; h++) {
-        const float *kh = k + (size_t)(h / group) * (size_t)(n * d), *vh = v + (size_t)(h / group) * (size_t)(n * d);
+        const float *kh = k + (size_t)(h / group) * (size_t)(n * d),
+                    *vh = v + (size_t)(h / group) * (size_t)(n * d);
         for (int i = 0; i < n; i++) {
             const float *qi = q + (size_t)(h * n + i) * (size_t)d;
             float *oi = o + (size_t)(h * n + i) * (size_t)d, m = -INFINITY, l = 0;
@@ -59,7 +60,8 @@ int main(int argc, char **argv)
         fputs("naive: a tensor cannot be read\n", stderr);
         return 2;
     }
-    int heads = (int)q->shape[1], group = heads / (int)k->shape[1], n = (int)q->shape[2], d = (int)q->shape[3];
+    int heads = (int)q->shape[1], group = heads / (int)k->shape[1], n = (int)q->shape[2],
+        d = (int)q->shape[3];
     tensor *o = tensor_new(4, q->shape);
     float *s = malloc(sizeof *s * (size_t)n);
     if (!o || !s) {

@@ -39,7 +39,7 @@ static inline tensor *tensor_load(const char *path)
     FILE *f = fopen(path, "rb");
     unsigned char head[10];
     char text[4096] = "";
-    int64_t shape[8];
+    int64_t shape[8] = {0};
     int ndim = 0;
     if (!f || fread(head, 1, 10, f) != 10 || memcmp(head, "\x93NUMPY\1", 7) != 0) {
         return NULL;

@@ -128,8 +128,8 @@ qn_arg *qn_args_of_call(qn_arena *a, const qn_kernel *k, const qn_call *call, in
     for (int s = 0; s < k->nscalars; s++) {
         qn_value v = call->params ? call->params[s] : k->scalars[s].value;
         bool floating = v.dtype.code == kDLFloat;
-        out[n++] = scalar(a, k->scalars[s].name, k->scalars[s].dtype, floating ? v.u.f : (double)v.u.i,
-                          floating ? (int64_t)v.u.f : v.u.i);
+        out[n++] = scalar(a, k->scalars[s].name, k->scalars[s].dtype,
+                          floating ? v.u.f : (double)v.u.i, floating ? (int64_t)v.u.f : v.u.i);
     }
     /* sizes: those that shapes tell, then those passed */
     const qn_plan *p = &k->plans[0];

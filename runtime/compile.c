@@ -2,9 +2,9 @@
  *
  * The driver: source -> spec -> naive IR -> passes -> target -> kernel.
  *
- * One compilation lives in the arenas of a qn_build. Every unwinding for want of memory lands in the
- * setjmp of the public entry point; nothing but arenas, the source's text and mapped blobs has to be
- * given back, and qn_build_fini does that. */
+ * One compilation lives in the arenas of a qn_build. Every unwinding for want of memory lands in
+ * the setjmp of the public entry point; nothing but arenas, the source's text and mapped blobs has
+ * to be given back, and qn_build_fini does that. */
 #include "runtime/internal.h"
 
 #include "backends/x86/blob.h"
@@ -49,8 +49,10 @@ typedef struct sibling { /* `require` served from files beside the spec */
 static const char *read_sibling(void *user, const char *name, size_t *length)
 {
     const sibling *s = user;
-    for (const char *p = name; *p; p++) { /* a plain name, so that nothing outside the folder is read */
-        if (!((*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') || (*p >= '0' && *p <= '9') || *p == '_' || *p == '-')) {
+    for (const char *p = name; *p;
+         p++) { /* a plain name, so that nothing outside the folder is read */
+        if (!((*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') || (*p >= '0' && *p <= '9') ||
+              *p == '_' || *p == '-')) {
             return NULL;
         }
     }
@@ -70,13 +72,15 @@ static bool ends_with(const char *t, const char *end)
 static qn_status take_text(qn_build *b, const qn_source *s)
 {
     if (s->size != sizeof *s) {
-        qn_diag_add(&b->diags, QN_ERROR, "E-ARG", (qn_place){0}, "qn_source.size is not sizeof(qn_source)");
+        qn_diag_add(&b->diags, QN_ERROR, "E-ARG", (qn_place){0},
+                    "qn_source.size is not sizeof(qn_source)");
         return QN_E_ARG;
     }
     b->path = s->path ? s->path : "spec";
     b->pick = s->pick;
     if (s->pick && s->path && s->pick > s->path && s->pick <= s->path + strlen(s->path)) {
-        b->path = qn_arena_text(&b->arena, s->path, (size_t)(s->pick - s->path) - 1); /* "path:name" */
+        b->path =
+            qn_arena_text(&b->arena, s->path, (size_t)(s->pick - s->path) - 1); /* "path:name" */
     }
     if (s->text) {
         b->text = qn_arena_text(&b->arena, s->text, s->length);
@@ -84,7 +88,8 @@ static qn_status take_text(qn_build *b, const qn_source *s)
     } else {
         b->text = s->path ? read_file(&b->arena, b->path, &b->length) : NULL;
         if (!b->text) {
-            qn_diag_add(&b->diags, QN_ERROR, "E-IO", (qn_place){0}, "the file cannot be read")->path = b->path;
+            qn_diag_add(&b->diags, QN_ERROR, "E-IO", (qn_place){0}, "the file cannot be read")
+                ->path = b->path;
             return QN_E_IO;
         }
     }
@@ -116,7 +121,8 @@ static qn_status take_schedule(qn_build *b)
         if (!from) {
             b->diags = d;
             if (!d.errors) {
-                qn_diag_add(&b->diags, QN_ERROR, "E-SCHED", (qn_place){0}, "the schedule text holds no schedule");
+                qn_diag_add(&b->diags, QN_ERROR, "E-SCHED", (qn_place){0},
+                            "the schedule text holds no schedule");
             }
             return QN_E_SPEC;
         }
@@ -145,7 +151,8 @@ static void forget_facts(void *user, qn_stmt *s)
     qn_attr_remove(&s->attrs, "in");
 }
 
-/* A text from outside promises: bare loads and !in are proved again by `ranges`, or stay guarded. */
+/* A text from outside promises: bare loads and !in are proved again by `ranges`, or stay guarded.
+ */
 static void distrust(qn_build *b)
 {
     qn_block_rewrite(&b->ir, &b->kernel->body, guard_load, &b->ir);
@@ -155,7 +162,8 @@ static void distrust(qn_build *b)
 static bool is_leaf(const qn_kernel_ir *k)
 {
     const qn_attr *a = qn_attr_find(&k->attrs, "level");
-    return a && a->nargs == 1 && a->args[0].lo->kind == QN_NAME && strcmp(a->args[0].lo->u.name, "leaf") == 0;
+    return a && a->nargs == 1 && a->args[0].lo->kind == QN_NAME &&
+           strcmp(a->args[0].lo->u.name, "leaf") == 0;
 }
 
 static qn_status source_qir(qn_build *b)
@@ -166,7 +174,9 @@ static qn_status source_qir(qn_build *b)
     }
     b->kernel = qn_file_kernel(b->naive, b->pick);
     if (!b->kernel) {
-        qn_diag_add(&b->diags, QN_ERROR, "E-PICK", (qn_place){0}, b->pick ? "there is no kernel %s" : "there is no kernel%s", b->pick ? b->pick : "");
+        qn_diag_add(&b->diags, QN_ERROR, "E-PICK", (qn_place){0},
+                    b->pick ? "there is no kernel %s" : "there is no kernel%s",
+                    b->pick ? b->pick : "");
         return QN_E_SPEC;
     }
     if (!(b->options->flags & QN_COMPILE_TRUST)) {
@@ -179,7 +189,8 @@ static qn_status source_lua(qn_build *b, const qn_source *s)
 {
     sibling beside = {&b->arena, b->path};
     qn_dsl_options o = {s->read ? s->read : read_sibling, s->read ? s->user : &beside, 0, 0};
-    const qn_host_value *v = qn_dsl_load(&b->ir, b->path, b->text, b->length, b->pick, &o, &b->diags);
+    const qn_host_value *v =
+        qn_dsl_load(&b->ir, b->path, b->text, b->length, b->pick, &o, &b->diags);
     if (!v) {
         return QN_E_SPEC;
     }
@@ -201,7 +212,8 @@ qn_status qn_build_source(qn_build *b, qn_source source, const qn_options *optio
     static const qn_options none = {.size = sizeof(qn_options)};
     b->options = options ? options : &none;
     if (b->options->size != sizeof *b->options) {
-        qn_diag_add(&b->diags, QN_ERROR, "E-ARG", (qn_place){0}, "qn_options.size is not sizeof(qn_options)");
+        qn_diag_add(&b->diags, QN_ERROR, "E-ARG", (qn_place){0},
+                    "qn_options.size is not sizeof(qn_options)");
         return QN_E_ARG;
     }
     b->target = qn_target_find(b->options->target);
@@ -214,7 +226,8 @@ qn_status qn_build_source(qn_build *b, qn_source source, const qn_options *optio
     if (s != QN_OK) {
         return s;
     }
-    bool qir = source.kind == QN_SOURCE_QIR || (source.kind == QN_SOURCE_AUTO && ends_with(b->path, ".qir"));
+    bool qir = source.kind == QN_SOURCE_QIR ||
+               (source.kind == QN_SOURCE_AUTO && ends_with(b->path, ".qir"));
     s = qir ? source_qir(b) : source_lua(b, &source);
     return s == QN_OK ? take_schedule(b) : s;
 }
@@ -259,7 +272,8 @@ qn_status qn_build_plan(qn_build *b, const char *form, const char *stop, bool co
     }
     bool leaf = is_leaf(out->kernel);
     if (!leaf) {
-        qn_schedule_defaults(&b->ir, out->schedule, &b->target->machine, out->file, out->kernel, form);
+        qn_schedule_defaults(&b->ir, out->schedule, &b->target->machine, out->file, out->kernel,
+                             form);
     }
     qn_pass_cx cx = {&b->ir, &b->scratch, out->schedule, &b->target->machine, &b->diags};
     bool reparse = (b->options->flags & QN_COMPILE_REPARSE) != 0;
@@ -285,10 +299,10 @@ qn_status qn_build_plan(qn_build *b, const char *form, const char *stop, bool co
 
 static DLDataType dl_type(qn_dtype t)
 {
-    uint8_t code = t == QN_BF16            ? (uint8_t)kDLBfloat
-                   : qn_dtype_is_float(t)  ? (uint8_t)kDLFloat
+    uint8_t code = t == QN_BF16                 ? (uint8_t)kDLBfloat
+                   : qn_dtype_is_float(t)       ? (uint8_t)kDLFloat
                    : t == QN_BOOL || t == QN_U8 ? (uint8_t)kDLUInt
-                                           : (uint8_t)kDLInt;
+                                                : (uint8_t)kDLInt;
     return (DLDataType){code, (uint8_t)(8 * qn_dtype_bytes(t)), 1};
 }
 
@@ -422,19 +436,22 @@ static void keep_plan(qn_kernel *k, qn_plan *p, const qn_plan_build *from)
     for (int d = 0; d < ir->dims.count; d++) {
         const qn_dim *x = &ir->dims.at[d];
         bool literal = x->value && x->value->kind == QN_LIT;
-        p->dims[d] = (qn_dim_slot){keep(k, x->name), x->value == NULL, literal ? x->value->u.lit.i : -1};
+        p->dims[d] =
+            (qn_dim_slot){keep(k, x->name), x->value == NULL, literal ? x->value->u.lit.i : -1};
     }
     p->nrequires = ir->requires.count;
     p->requires = QN_NEWN(&k->arena, const char *, ir->requires.count + 1);
     for (int r = 0; r < ir->requires.count; r++) {
         p->requires[r] = keep(k, ir->requires.at[r].text);
     }
-    p->axis_dim = (int32_t(*)[QN_MAX_AXES])QN_NEWN(&k->arena, int32_t, (k->ntensors + 1) * QN_MAX_AXES);
+    p->axis_dim =
+        (int32_t(*)[QN_MAX_AXES])QN_NEWN(&k->arena, int32_t, (k->ntensors + 1) * QN_MAX_AXES);
     for (int q = 0, t = 0; q < ir->params.count; q++) {
         const qn_param *x = &ir->params.at[q];
         if (x->type.rank || x->direction != QN_IN) {
             for (int a = 0; a < x->type.rank; a++) {
-                p->axis_dim[t][a] = x->type.axes[a].extent.dim ? dim_index(ir, x->type.axes[a].extent.dim) : -1;
+                p->axis_dim[t][a] =
+                    x->type.axes[a].extent.dim ? dim_index(ir, x->type.axes[a].extent.dim) : -1;
             }
             t++;
         }
@@ -486,11 +503,15 @@ qn_status qn_build_kernel(qn_build *b, qn_plan_build *plans, int nplans, qn_kern
 {
     for (int n = 0; n < nplans; n++) {
         qn_emit_options eo = {.object = true, .symbol = plans[n].form};
-        if (plans[n].kernel->dims.count > QN_MAX_DIMS || plans[n].kernel->params.count > QN_MAX_SCALARS) {
-            qn_diag_add(&b->diags, QN_ERROR, "E-LIMIT", (qn_place){0}, "the kernel has more than %d sizes or %d parameters", QN_MAX_DIMS, QN_MAX_SCALARS);
+        if (plans[n].kernel->dims.count > QN_MAX_DIMS ||
+            plans[n].kernel->params.count > QN_MAX_SCALARS) {
+            qn_diag_add(&b->diags, QN_ERROR, "E-LIMIT", (qn_place){0},
+                        "the kernel has more than %d sizes or %d parameters", QN_MAX_DIMS,
+                        QN_MAX_SCALARS);
             return QN_E_SPEC;
         }
-        qn_status s = b->target->emit(b->target, &b->ir, plans[n].file, plans[n].kernel, &eo, &plans[n].emitted, &b->diags);
+        qn_status s = b->target->emit(b->target, &b->ir, plans[n].file, plans[n].kernel, &eo,
+                                      &plans[n].emitted, &b->diags);
         b->cx->codegen_seconds += plans[n].emitted.seconds_codegen;
         if (s != QN_OK) {
             return s;

@@ -11,8 +11,8 @@
 const char *qn_status_text(qn_status status)
 {
     switch (status) {
-#define X(name, value, text)                                                                       \
-    case QN_##name:                                                                                \
+#define X(name, value, text) \
+    case QN_##name:          \
         return text;
         QN_STATUS_MAP(X)
 #undef X

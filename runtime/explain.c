@@ -36,7 +36,8 @@ static void explain_nests(qn_build *b, const qn_plan_build *p, qn_buf *out)
             }
             if (leaf && leaf->nargs >= 3) {
                 qn_buf_printf(out, "): register blocks, lanes of %s along %s, %d loops\n",
-                              qn_expr_text(&b->arena, leaf->args[0].lo), qn_expr_text(&b->arena, leaf->args[2].lo), loops);
+                              qn_expr_text(&b->arena, leaf->args[0].lo),
+                              qn_expr_text(&b->arena, leaf->args[2].lo), loops);
             } else {
                 qn_buf_printf(out, "): plain scalar loops (right, and slow), %d loops\n", loops);
             }
@@ -47,8 +48,9 @@ static void explain_nests(qn_build *b, const qn_plan_build *p, qn_buf *out)
 const char *qn_build_explain(qn_build *b, const qn_plan_build *plans, int nplans)
 {
     qn_buf out = qn_buf_of(&b->arena);
-    qn_buf_printf(&out, "kernel %s for %s (%d lanes of 32 bits, %d registers)\n", b->kernel->name + 1,
-                  b->target->name, b->target->machine.lanes, b->target->machine.registers);
+    qn_buf_printf(&out, "kernel %s for %s (%d lanes of 32 bits, %d registers)\n",
+                  b->kernel->name + 1, b->target->name, b->target->machine.lanes,
+                  b->target->machine.registers);
     for (int n = 0; n < nplans; n++) {
         const qn_plan_build *p = &plans[n];
         const qn_attr *cond = qn_attr_find(&p->kernel->attrs, "plan");

@@ -47,7 +47,9 @@ static qn_status dump_plan(qn_build *b, const char *at, const char *form, qn_buf
     }
     if (!whole && stop && !qn_pass_find(stop)) {
         qn_diag_add(&b->diags, QN_ERROR, "E-AT", (qn_place){0},
-                    "there is no level or pass %s: spec, naive, tiled, leaf, schedule, asm or a pass's name", at);
+                    "there is no level or pass %s: spec, naive, tiled, leaf, schedule, asm or a "
+                    "pass's name",
+                    at);
         return QN_E_ARG;
     }
     qn_status s = qn_build_plan(b, form, whole ? NULL : stop, false, &p);
@@ -70,7 +72,8 @@ static qn_status dump(qn_build *b, const char *at, const char *plan, qn_buf *out
 {
     if (strcmp(at, "spec") == 0) {
         if (!b->spec) {
-            qn_diag_add(&b->diags, QN_ERROR, "E-AT", (qn_place){0}, "a .qir text has no spec level");
+            qn_diag_add(&b->diags, QN_ERROR, "E-AT", (qn_place){0},
+                        "a .qir text has no spec level");
             return QN_E_ARG;
         }
         qn_spec_print(b->spec, out);
@@ -128,7 +131,8 @@ const char *qn_opt(qn_ctx *cx, qn_source source, const qn_options *options, cons
     if (s == QN_OK) {
         qn_schedule *schedule = b.user;
         qn_pass_cx pcx = {&b.ir, &b.scratch, schedule, &b.target->machine, &b.diags};
-        qn_pipeline_options po = {.only = passes, .verify = true, .reparse = (o.flags & QN_COMPILE_REPARSE) != 0};
+        qn_pipeline_options po = {
+            .only = passes, .verify = true, .reparse = (o.flags & QN_COMPILE_REPARSE) != 0};
         const char *name = b.kernel->name;
         if (qn_pipeline_run(&pcx, &b.naive, name, &po)) {
             qn_buf out = qn_buf_of(&b.arena);
@@ -243,7 +247,8 @@ static void compare(const qn_array *have, const qn_array *want, const qn_array *
     note(out, qn_tolerance_check(want->f, want->bound, have->f, n, want->dtype), name);
     double largest = 0;
     for (int64_t e = 0; e < n; e++) {
-        double error = isfinite(want->f[e]) && isfinite(have->f[e]) ? fabs(want->f[e] - have->f[e]) : 0;
+        double error =
+            isfinite(want->f[e]) && isfinite(have->f[e]) ? fabs(want->f[e] - have->f[e]) : 0;
         out->max_abs = error > out->max_abs ? error : out->max_abs;
         double size = isfinite(want->f[e]) ? fabs(want->f[e]) : 0;
         largest = size > largest ? size : largest;
@@ -302,10 +307,12 @@ static qn_status check(qn_build *b, qn_kernel *k, const qn_call *call, bool orac
     }
     for (int t = 0; t < k->ntensors; t++) {
         const qn_tensor_slot *slot = &k->tensors[t];
-        const qn_array *w = slot->info.kind != QN_ARG_IN ? find_array(want, nwant, slot->info.name) : NULL;
+        const qn_array *w =
+            slot->info.kind != QN_ARG_IN ? find_array(want, nwant, slot->info.name) : NULL;
         if (w) {
             qn_array have = qn_array_of_tensor(&b->arena, call->args[t], slot->dtype);
-            compare(&have, w, naive ? find_array(naive, nwant, slot->info.name) : NULL, slot->info.name, out);
+            compare(&have, w, naive ? find_array(naive, nwant, slot->info.name) : NULL,
+                    slot->info.name, out);
         }
     }
     if (raised != (flag != NULL)) {

@@ -31,7 +31,7 @@ typedef struct qn_tensor_slot {
     qn_arg_info info;
     qn_dtype dtype;
     int32_t rank;
-    int32_t dim[QN_MAX_AXES]; /* index of the dim of an axis, or -1 */
+    int32_t dim[QN_MAX_AXES];    /* index of the dim of an axis, or -1 */
     int64_t extent[QN_MAX_AXES]; /* where dim is -1 */
 } qn_tensor_slot;
 
@@ -51,7 +51,7 @@ typedef struct qn_plan {
     qn_dim_slot *dims;
     const char **requires;
     int32_t (*axis_dim)[QN_MAX_AXES]; /* per tensor: dim of each axis in this plan's numbering */
-    bool listed[QN_MAX_LAUNCHES]; /* its tasks depend on what an earlier launch wrote */
+    bool listed[QN_MAX_LAUNCHES];     /* its tasks depend on what an earlier launch wrote */
 } qn_plan;
 
 struct qn_kernel {

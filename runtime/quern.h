@@ -4,10 +4,9 @@
  *
  *     qn_ctx *cx = qn_ctx_create(NULL);
  *     qn_kernel *k = NULL;
- *     if (qn_compile(cx, qn_file("causal.lua"), &(qn_options){.size = sizeof(qn_options), .dims = "D=64"}, &k) != QN_OK)
- *         fputs(qn_ctx_message(cx), stderr);
- *     const DLTensor *args[] = {&q, &key, &v, &o};
- *     if (qn_run(k, &(qn_call){.size = sizeof(qn_call), .args = args, .nargs = 4}) != QN_OK) ..
+ *     if (qn_compile(cx, qn_file("causal.lua"), &(qn_options){.size = sizeof(qn_options), .dims =
+ * "D=64"}, &k) != QN_OK) fputs(qn_ctx_message(cx), stderr); const DLTensor *args[] = {&q, &key, &v,
+ * &o}; if (qn_run(k, &(qn_call){.size = sizeof(qn_call), .args = args, .nargs = 4}) != QN_OK) ..
  *     qn_kernel_destroy(k);
  *     qn_ctx_destroy(cx);
  *
@@ -32,20 +31,20 @@ extern "C" {
 #endif
 
 #define QN_VERSION "0.1.0"
-#define QN_ABI 1 /* changes when a structure or a function here changes its meaning */
+#define QN_ABI     1 /* changes when a structure or a function here changes its meaning */
 
 /* ---------------------------------------------------------------- statuses */
 
-#define QN_STATUS_MAP(X)                                                                           \
-    X(OK, 0, "no error")                                                                           \
-    X(E_MEMORY, -1, "out of memory")                                                               \
-    X(E_SPEC, -2, "the spec has errors; see the message")                                          \
-    X(E_TARGET, -3, "the target cannot run this kernel")                                           \
-    X(E_ARG, -4, "an argument has the wrong shape, type or layout")                                \
-    X(E_INDEX, -5, "an index read from data was out of range, or a divisor was 0")                 \
-    X(E_IO, -6, "a file could not be read or written")                                             \
-    X(E_TOOL, -7, "a tool that compiling needs (LLVM) is absent")                                  \
-    X(E_REMARK, -8, "a remark that the options make an error")                                     \
+#define QN_STATUS_MAP(X)                                                           \
+    X(OK, 0, "no error")                                                           \
+    X(E_MEMORY, -1, "out of memory")                                               \
+    X(E_SPEC, -2, "the spec has errors; see the message")                          \
+    X(E_TARGET, -3, "the target cannot run this kernel")                           \
+    X(E_ARG, -4, "an argument has the wrong shape, type or layout")                \
+    X(E_INDEX, -5, "an index read from data was out of range, or a divisor was 0") \
+    X(E_IO, -6, "a file could not be read or written")                             \
+    X(E_TOOL, -7, "a tool that compiling needs (LLVM) is absent")                  \
+    X(E_REMARK, -8, "a remark that the options make an error")                     \
     X(E_INTERNAL, -99, "a bug in quern; please report the dump")
 
 typedef enum qn_status {
@@ -77,8 +76,8 @@ typedef struct qn_config {
 QN_API qn_ctx *qn_ctx_create(const qn_config *config);
 QN_API void qn_ctx_destroy(qn_ctx *cx); /* NULL is fine; kernels outlive their context */
 
-/* Every diagnostic of the last call on cx, with places and carets; "" if there was none. Valid until
- * the next call on cx. */
+/* Every diagnostic of the last call on cx, with places and carets; "" if there was none. Valid
+ * until the next call on cx. */
 QN_API const char *qn_ctx_message(const qn_ctx *cx);
 
 /* ---------------------------------------------------------------- sources */
@@ -120,13 +119,15 @@ typedef struct qn_options {
 } qn_options;
 
 enum {
-    QN_COMPILE_REPARSE = 1, /* print and parse the IR between every two passes and before emission */
-    QN_COMPILE_TRUST = 2    /* believe bare loads and facts of a .qir text: unsafe on wrong texts */
+    QN_COMPILE_REPARSE =
+        1,               /* print and parse the IR between every two passes and before emission */
+    QN_COMPILE_TRUST = 2 /* believe bare loads and facts of a .qir text: unsafe on wrong texts */
 };
 
 /* Compiles for options->target. On success *out is owned by the caller and outlives cx. On failure
  * *out is NULL and qn_ctx_message(cx) holds every diagnostic. */
-QN_API qn_status qn_compile(qn_ctx *cx, qn_source source, const qn_options *options, qn_kernel **out);
+QN_API qn_status qn_compile(qn_ctx *cx, qn_source source, const qn_options *options,
+                            qn_kernel **out);
 QN_API void qn_kernel_destroy(qn_kernel *k); /* NULL is fine */
 
 /* ---------------------------------------------------------------- a kernel's arguments */
@@ -168,21 +169,21 @@ typedef void (*qn_task_fn)(void *arg, int64_t index, int worker);
 typedef void (*qn_parallel_for)(void *user, int64_t count, qn_task_fn task, void *arg);
 
 typedef struct qn_call {
-    uint32_t size;                /* sizeof(qn_call) */
+    uint32_t size; /* sizeof(qn_call) */
     int32_t nargs;
-    const DLTensor *const *args;  /* in the kernel's order */
-    const qn_value *params;       /* in the kernel's order; NULL: defaults */
+    const DLTensor *const *args; /* in the kernel's order */
+    const qn_value *params;      /* in the kernel's order; NULL: defaults */
     int32_t nparams;
-    int32_t ndims;                /* sizes that no tensor's shape tells */
+    int32_t ndims; /* sizes that no tensor's shape tells */
     const char *const *dim_names;
     const int64_t *dim_values;
     int32_t workers;              /* of parallel_for */
     qn_pool *pool;                /* NULL and no parallel_for: the caller's thread */
     qn_parallel_for parallel_for; /* goes before pool */
     void *parallel_user;
-    void *workspace;              /* 64-byte aligned, qn_workspace() bytes; see there */
+    void *workspace; /* 64-byte aligned, qn_workspace() bytes; see there */
     size_t workspace_bytes;
-    char *message;                /* NULL, or where the words of an error go */
+    char *message; /* NULL, or where the words of an error go */
     size_t message_bytes;
 } qn_call;
 
@@ -211,9 +212,10 @@ QN_API qn_status qn_kernel_object(const qn_kernel *k, const void **bytes, size_t
 /* ---------------------------------------------------------------- inspection (unstable) */
 #ifdef QN_UNSTABLE
 
-/* The arguments, parameters and sizes of a source without its code: for programs that bind arguments
- * by name before they compile. The kernel cannot run. */
-QN_API qn_status qn_signature(qn_ctx *cx, qn_source source, const qn_options *options, qn_kernel **out);
+/* The arguments, parameters and sizes of a source without its code: for programs that bind
+ * arguments by name before they compile. The kernel cannot run. */
+QN_API qn_status qn_signature(qn_ctx *cx, qn_source source, const qn_options *options,
+                              qn_kernel **out);
 QN_API int qn_kernel_dims(const qn_kernel *k);
 QN_API const char *qn_kernel_dim(const qn_kernel *k, int index); /* sizes that a call gives */
 
@@ -231,17 +233,19 @@ QN_API const char *qn_dump(qn_ctx *cx, qn_source source, const qn_options *optio
 QN_API const char *qn_kernel_explain(const qn_kernel *k);
 
 /* Runs passes ("tile,stream") over IR text. */
-QN_API const char *qn_opt(qn_ctx *cx, qn_source source, const qn_options *options, const char *passes);
+QN_API const char *qn_opt(qn_ctx *cx, qn_source source, const qn_options *options,
+                          const char *passes);
 
 typedef struct qn_check_result {
     uint32_t size;
-    int64_t elements;      /* compared */
-    int64_t skipped;       /* without a verdict: rounding alone can change them without limit */
-    double worst;          /* largest |x - x*| / (2 bound + one output rounding): good up to 1 */
-    double worst_naive;    /* largest error over twice that of a naive run in the same types: good up to 1 */
-    double max_abs;        /* largest |x - x*| */
-    const char *output;    /* where the worst is */
-    int64_t index;         /* flat index of it */
+    int64_t elements;   /* compared */
+    int64_t skipped;    /* without a verdict: rounding alone can change them without limit */
+    double worst;       /* largest |x - x*| / (2 bound + one output rounding): good up to 1 */
+    double worst_naive; /* largest error over twice that of a naive run in the same types: good up
+                           to 1 */
+    double max_abs;     /* largest |x - x*| */
+    const char *output; /* where the worst is */
+    int64_t index;      /* flat index of it */
 } qn_check_result;
 
 /* Runs the kernel and the definition (or the interpreter: use_oracle, always for .qir) on the same

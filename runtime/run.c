@@ -2,9 +2,9 @@
  *
  * Running a kernel: check every argument, choose the plan, lay out the workspace, run the launches.
  *
- * Nothing is written before everything is checked, and nothing is allocated: the workspace holds, in
- * order, the call buffers, packed copies of tensors whose inner stride is not 1, the table of tasks
- * and one scratch a worker. */
+ * Nothing is written before everything is checked, and nothing is allocated: the workspace holds,
+ * in order, the call buffers, packed copies of tensors whose inner stride is not 1, the table of
+ * tasks and one scratch a worker. */
 #include "runtime/internal.h"
 
 #include <immintrin.h>
@@ -40,7 +40,8 @@ typedef struct run {
 #if defined(__GNUC__)
 __attribute__((format(printf, 3, 4)))
 #endif
-static qn_status fail(const qn_call *call, qn_status status, const char *format, ...)
+static qn_status
+fail(const qn_call *call, qn_status status, const char *format, ...)
 {
     if (call && call->message && call->message_bytes) {
         va_list args;
@@ -65,7 +66,11 @@ static bool same_type(DLDataType have, DLDataType want)
 
 static const char *type_name(DLDataType t, char room[24])
 {
-    const char *kind = t.code == kDLFloat ? "f" : t.code == kDLBfloat ? "bf" : t.code == kDLInt ? "i" : t.code == kDLUInt ? "u" : "?";
+    const char *kind = t.code == kDLFloat    ? "f"
+                       : t.code == kDLBfloat ? "bf"
+                       : t.code == kDLInt    ? "i"
+                       : t.code == kDLUInt   ? "u"
+                                             : "?";
     snprintf(room, 24, t.lanes == 1 ? "%s%d" : "%s%d x%d", kind, t.bits, t.lanes);
     return room;
 }
@@ -94,7 +99,8 @@ static qn_status check_tensor(const run *r, int index)
     const char *name = slot->info.name;
     char have[24], want[24];
     if (!t) {
-        return fail(r->call, QN_E_ARG, "argument %d (%s): expected a tensor, found NULL", index, name);
+        return fail(r->call, QN_E_ARG, "argument %d (%s): expected a tensor, found NULL", index,
+                    name);
     }
     if (t->ndim != slot->rank) {
         return fail(r->call, QN_E_ARG, "%s: expected %d dimensions, found %d", name, slot->rank,
@@ -114,7 +120,8 @@ static qn_status check_tensor(const run *r, int index)
     bool empty = false;
     for (int a = 0; a < slot->rank; a++) {
         if (t->shape[a] < 0 || t->shape[a] > ((int64_t)1 << 40)) {
-            return fail(r->call, QN_E_ARG, "%s: expected a size from 0 to 2^40 in dimension %d (%s), found %lld", name,
+            return fail(r->call, QN_E_ARG,
+                        "%s: expected a size from 0 to 2^40 in dimension %d (%s), found %lld", name,
                         a, slot->info.dims[a], (long long)t->shape[a]);
         }
         empty |= t->shape[a] == 0;
@@ -127,15 +134,17 @@ static qn_status check_tensor(const run *r, int index)
     }
     int64_t bytes = qn_dtype_bytes(slot->dtype);
     if ((uintptr_t)data_of(t) % (uintptr_t)bytes != 0) {
-        return fail(r->call, QN_E_ARG, "%s: expected data aligned to its elements (%lld bytes), found an odd address",
+        return fail(r->call, QN_E_ARG,
+                    "%s: expected data aligned to its elements (%lld bytes), found an odd address",
                     name, (long long)bytes);
     }
     if (slot->info.kind != QN_ARG_IN) {
         for (int a = 0; a < slot->rank; a++) {
             if (t->shape[a] > 1 && stride_of(t, a) == 0) {
-                return fail(r->call, QN_E_ARG,
-                            "%s: expected distinct elements, found stride 0 in dimension %d of an output",
-                            name, a);
+                return fail(
+                    r->call, QN_E_ARG,
+                    "%s: expected distinct elements, found stride 0 in dimension %d of an output",
+                    name, a);
             }
         }
     }
@@ -174,7 +183,8 @@ static qn_status check_overlap(const run *r)
             }
             span b = span_of(r->call->args[t], qn_dtype_bytes(k->tensors[t].dtype));
             if (a.lo < b.hi && b.lo < a.hi) {
-                return fail(r->call, QN_E_ARG, "%s: expected memory of its own, found that it overlaps %s",
+                return fail(r->call, QN_E_ARG,
+                            "%s: expected memory of its own, found that it overlaps %s",
                             k->tensors[o].info.name, k->tensors[t].info.name);
             }
         }
@@ -197,8 +207,8 @@ static qn_status bind_dims(run *r, const qn_plan *p)
                 r->dims[d] = r->call->dim_values[i];
                 from[d] = -3;
                 if (r->dims[d] < 0) {
-                    return fail(r->call, QN_E_ARG, "size %s: expected 0 or more, found %lld", p->dims[d].name,
-                                (long long)r->dims[d]);
+                    return fail(r->call, QN_E_ARG, "size %s: expected 0 or more, found %lld",
+                                p->dims[d].name, (long long)r->dims[d]);
                 }
             }
         }
@@ -210,8 +220,8 @@ static qn_status bind_dims(run *r, const qn_plan *p)
             int64_t have = r->call->args[t]->shape[a];
             if (d < 0) {
                 if (have != slot->extent[a]) {
-                    return fail(r->call, QN_E_ARG, "%s: expected %lld in dimension %d, found %lld", slot->info.name,
-                                (long long)slot->extent[a], a, (long long)have);
+                    return fail(r->call, QN_E_ARG, "%s: expected %lld in dimension %d, found %lld",
+                                slot->info.name, (long long)slot->extent[a], a, (long long)have);
                 }
             } else if (!p->dims[d].given && p->dims[d].fixed < 0) {
                 continue; /* derived: checked after setup */
@@ -220,19 +230,23 @@ static qn_status bind_dims(run *r, const qn_plan *p)
                 from[d] = t;
             } else if (r->dims[d] != have) {
                 if (from[d] >= 0) {
-                    return fail(r->call, QN_E_ARG, "%s: expected %s = %lld in dimension %d as in %s, found %lld",
+                    return fail(r->call, QN_E_ARG,
+                                "%s: expected %s = %lld in dimension %d as in %s, found %lld",
                                 slot->info.name, p->dims[d].name, (long long)r->dims[d], a,
                                 k->tensors[from[d]].info.name, (long long)have);
                 }
-                return fail(r->call, QN_E_ARG, "%s: expected %s = %lld in dimension %d (%s), found %lld",
+                return fail(r->call, QN_E_ARG,
+                            "%s: expected %s = %lld in dimension %d (%s), found %lld",
                             slot->info.name, p->dims[d].name, (long long)r->dims[d], a,
-                            from[d] == -2 ? "fixed when the kernel was compiled" : "as passed", (long long)have);
+                            from[d] == -2 ? "fixed when the kernel was compiled" : "as passed",
+                            (long long)have);
             }
         }
     }
     for (int d = 0; d < p->ndims; d++) {
         if (p->dims[d].given && from[d] == -1) {
-            return fail(r->call, QN_E_ARG, "size %s: expected in the call, found nothing (no tensor's shape tells it)",
+            return fail(r->call, QN_E_ARG,
+                        "size %s: expected in the call, found nothing (no tensor's shape tells it)",
                         p->dims[d].name);
         }
     }
@@ -248,8 +262,8 @@ static qn_status check_derived(const run *r)
             int64_t have = r->call->args[t]->shape[a];
             if (d >= 0 && r->dims[d] != have) {
                 return fail(r->call, QN_E_ARG, "%s: expected %s = %lld in dimension %d, found %lld",
-                            k->tensors[t].info.name, r->plan->dims[d].name, (long long)r->dims[d], a,
-                            (long long)have);
+                            k->tensors[t].info.name, r->plan->dims[d].name, (long long)r->dims[d],
+                            a, (long long)have);
             }
         }
     }
@@ -296,17 +310,21 @@ static qn_status bind_scalars(run *r)
 {
     const qn_kernel *k = r->k;
     if (r->call->params && r->call->nparams != k->nscalars) {
-        return fail(r->call, QN_E_ARG, "expected %d parameters, found %d", k->nscalars, r->call->nparams);
+        return fail(r->call, QN_E_ARG, "expected %d parameters, found %d", k->nscalars,
+                    r->call->nparams);
     }
     for (int s = 0; s < k->nscalars; s++) {
         const qn_scalar_slot *slot = &k->scalars[s];
         if (!r->call->params && !slot->has_default) {
-            return fail(r->call, QN_E_ARG, "parameter %s: expected a value, found none (it has no default)", slot->name);
+            return fail(r->call, QN_E_ARG,
+                        "parameter %s: expected a value, found none (it has no default)",
+                        slot->name);
         }
         qn_value v = r->call->params ? r->call->params[s] : slot->value;
         if (!set_scalar(&r->scalars[s], slot->dtype, v)) {
-            return fail(r->call, QN_E_ARG, "parameter %s: expected a value of type %s, found %g", slot->name,
-                        qn_dtype_name(slot->dtype), v.dtype.code == kDLFloat ? v.u.f : (double)v.u.i);
+            return fail(r->call, QN_E_ARG, "parameter %s: expected a value of type %s, found %g",
+                        slot->name, qn_dtype_name(slot->dtype),
+                        v.dtype.code == kDLFloat ? v.u.f : (double)v.u.i);
         }
     }
     return QN_OK;
@@ -344,7 +362,8 @@ static qn_status choose_plan(run *r)
         }
         if (answer > 0) {
             return fail(r->call, QN_E_ARG, "the sizes do not fit: %s",
-                        answer <= p->nrequires ? p->requires[answer - 1] : "a condition of the kernel");
+                        answer <= p->nrequires ? p->requires[answer - 1]
+                                               : "a condition of the kernel");
         }
     }
     return fail(r->call, QN_E_INTERNAL, "no plan accepts these sizes");
@@ -395,16 +414,20 @@ static qn_status prepare(run *r, const qn_kernel *k, const qn_call *call)
         return fail(call, QN_E_ARG, "expected a kernel and a call, found NULL");
     }
     if (call->size != sizeof *call) {
-        return fail(NULL, QN_E_ARG, "size"); /* an unknown layout: its message buffer cannot be trusted */
+        return fail(NULL, QN_E_ARG,
+                    "size"); /* an unknown layout: its message buffer cannot be trusted */
     }
     if (call->nargs != k->ntensors || (k->ntensors && !call->args)) {
-        return fail(call, QN_E_ARG, "expected %d tensors, found %d", k->ntensors, call->args ? call->nargs : 0);
+        return fail(call, QN_E_ARG, "expected %d tensors, found %d", k->ntensors,
+                    call->args ? call->nargs : 0);
     }
     if (call->parallel_for && call->workers < 1) {
-        return fail(call, QN_E_ARG, "workers: expected 1 or more beside parallel_for, found %d", call->workers);
+        return fail(call, QN_E_ARG, "workers: expected 1 or more beside parallel_for, found %d",
+                    call->workers);
     }
     if (call->ndims && (!call->dim_names || !call->dim_values)) {
-        return fail(call, QN_E_ARG, "dim_names and dim_values: expected %d of them, found NULL", call->ndims);
+        return fail(call, QN_E_ARG, "dim_names and dim_values: expected %d of them, found NULL",
+                    call->ndims);
     }
     r->k = k;
     r->call = call;
@@ -552,8 +575,8 @@ static void run_launch(run *r, char *workspace, int launch)
 {
     const qn_abi_launch *l = &r->plan->code.launches[launch];
     int64_t *table = (int64_t *)(void *)(workspace + r->table_offset);
-    job j = {r, task_of(r->plan, launch), table, l->width, workspace + r->scratch_offset,
-             up(r->scratch_bytes)};
+    job j = {r,        task_of(r->plan, launch),      table,
+             l->width, workspace + r->scratch_offset, up(r->scratch_bytes)};
     int64_t skip = 0;
     for (;;) {
         int64_t n = list_of(r->plan, launch)(&r->args, table, r->table_rows, skip);
@@ -588,12 +611,12 @@ qn_status qn_run(const qn_kernel *k, const qn_call *call)
     }
     char *workspace = call->workspace;
     if (r.total > 0 && (!workspace || call->workspace_bytes < (size_t)r.total)) {
-        return fail(call, QN_E_ARG, "workspace: expected %lld bytes, found %lld", (long long)r.total,
-                    workspace ? (long long)call->workspace_bytes : 0);
+        return fail(call, QN_E_ARG, "workspace: expected %lld bytes, found %lld",
+                    (long long)r.total, workspace ? (long long)call->workspace_bytes : 0);
     }
     if ((uintptr_t)workspace % ALIGN != 0) {
-        return fail(call, QN_E_ARG, "workspace: expected an address aligned to %d bytes, found %p", ALIGN,
-                    (void *)workspace);
+        return fail(call, QN_E_ARG, "workspace: expected an address aligned to %d bytes, found %p",
+                    ALIGN, (void *)workspace);
     }
     for (int b = 0; b < r.plan->code.nbufs; b++) {
         r.bufs[b] = workspace + r.buf_offset[b];
@@ -604,7 +627,8 @@ qn_status qn_run(const qn_kernel *k, const qn_call *call)
     }
     unpack_all(&r);
     if (r.flag & QN_ABI_FLAG_INDEX) {
-        return fail(call, QN_E_INDEX, "an index read from data was out of range and was clamped, or a divisor was 0");
+        return fail(call, QN_E_INDEX,
+                    "an index read from data was out of range and was clamped, or a divisor was 0");
     }
     return QN_OK;
 }

@@ -21,7 +21,8 @@ static qn_expr *kept_of(qn_ir *ir, const qn_expr *fold, const qn_expr *row)
 {
     qn_sym over = fold->u.fold.over[0];
     qn_expr *key = qn_iota(ir, over, qn_extent_dim(qn_intern(ir, "Nk")));
-    qn_expr *zero = qn_op2(ir, QN_OP_MUL, qn_op2(ir, QN_OP_ADD, key, (qn_expr *)row), qn_int(ir, 0)); /* gives the value its axes */
+    qn_expr *zero = qn_op2(ir, QN_OP_MUL, qn_op2(ir, QN_OP_ADD, key, (qn_expr *)row),
+                           qn_int(ir, 0)); /* gives the value its axes */
     qn_expr *one = fold->u.fold.where ? qn_cast(ir, QN_I64, fold->u.fold.where) : qn_int(ir, 1);
     return qn_axop1(ir, QN_AX_REDUCE_SUM, qn_op2(ir, QN_OP_ADD, one, zero), &over, 1);
 }
@@ -30,7 +31,8 @@ static const qn_stmt *store_of_o(const qn_block *b)
 {
     for (int k = 0; k < b->count; k++) {
         const qn_stmt *s = b->at[k];
-        if (s->kind == QN_STORE && strcmp(s->u.store.base, "o") == 0 && s->u.store.index.count == 4) {
+        if (s->kind == QN_STORE && strcmp(s->u.store.base, "o") == 0 &&
+            s->u.store.index.count == 4) {
             return s;
         }
     }
@@ -68,10 +70,13 @@ static bool count_kernel(qn_build *b, qn_kernel_ir *k)
     for (int a = 0; a < 3; a++) {
         type[a] = (qn_axis){qn_intern(ir, axes[a]), qn_extent_dim(qn_intern(ir, dims[a]))};
     }
-    qn_param kept = {.direction = QN_OUT, .name = qn_intern(ir, "kept"), .type = qn_type_of(ir, QN_I64, type, 3)};
+    qn_param kept = {.direction = QN_OUT,
+                     .name = qn_intern(ir, "kept"),
+                     .type = qn_type_of(ir, QN_I64, type, 3)};
     QN_PUSH(ir->arena, &k->params, kept);
     for (int s = 0; s < k->body.count; s++) {
-        for (int n = 0; k->body.at[s]->kind == QN_LAUNCH && n < k->body.at[s]->u.launch.count; n++) {
+        for (int n = 0; k->body.at[s]->kind == QN_LAUNCH && n < k->body.at[s]->u.launch.count;
+             n++) {
             if (!count_nest(ir, k->body.at[s]->u.launch.at[n])) {
                 return false;
             }
@@ -254,7 +259,8 @@ qn_status qn_work(qn_ctx *cx, qn_source source, const qn_options *options, const
         for (int k = 0; k < b.kernel->dims.count; k++) {
             const qn_dim *x = &b.kernel->dims.at[k];
             if (strcmp(x->name, "D") == 0 || strcmp(x->name, "Dv") == 0) {
-                d += x->value && x->value->kind == QN_LIT ? (double)x->value->u.lit.i : (double)dim_of(args, n, x->name, 0);
+                d += x->value && x->value->kind == QN_LIT ? (double)x->value->u.lit.i
+                                                          : (double)dim_of(args, n, x->name, 0);
             }
         }
         *flops = 2 * d * pairs;

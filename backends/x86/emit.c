@@ -113,7 +113,7 @@ typedef struct looping {
     int32_t nvalues;
     void (*body)(qn_gen *g, struct looping *w); /* of a par nest: what to do for a task */
     void *user;
-    qn_v *par;    /* par nests: index and end values in order */
+    qn_v *par; /* par nests: index and end values in order */
     int32_t npar;
 } looping;
 
@@ -323,7 +323,8 @@ static void emit_branch(qn_gen *g, const qn_stmt *s)
         int32_t rank = 0;
         qn_union_axes(g, &a.at[i]->type, axes, &rank);
         qn_union_axes(g, &b.at[i]->type, axes, &rank);
-        qn_type t = qn_type_of(g->ir, qn_dtype_join(a.at[i]->type.dtype, b.at[i]->type.dtype), axes, rank);
+        qn_type t =
+            qn_type_of(g->ir, qn_dtype_join(a.at[i]->type.dtype, b.at[i]->type.dtype), axes, rank);
         to[i] = new_tile(g, &t);
     }
     for (int side = 0; side < 2; side++) {
@@ -388,11 +389,13 @@ static void emit_buf(qn_gen *g, const qn_stmt *s)
 {
     const qn_type *t = &s->u.buf.type;
     if (s->u.buf.ring) {
-        qn_gen_fail(g, s->place, "a ring on a machine that has none: the pass stage should have left none");
+        qn_gen_fail(g, s->place,
+                    "a ring on a machine that has none: the pass stage should have left none");
     }
     int64_t bytes = t->dtype == QN_BOOL ? 1 : qn_dtype_bytes(t->dtype);
     qn_slot slot = {.type = *t, .bytes = bytes, .padded = true, .layout = &s->u.buf.layout};
-    qn_scope_memory(g, s->u.buf.name, qn_new_memory(g, s->u.buf.name, t, &s->u.buf.layout, qn_slot_take(g, &slot)));
+    qn_scope_memory(g, s->u.buf.name,
+                    qn_new_memory(g, s->u.buf.name, t, &s->u.buf.layout, qn_slot_take(g, &slot)));
 }
 
 static void emit_let(qn_gen *g, const qn_stmt *s)
@@ -538,7 +541,8 @@ static void bind_outer(qn_gen *g, int32_t number)
             launch++;
         } else if (s->kind == QN_BUF) {
             table = table ? table : argument(g, offsetof(qn_abi_args, bufs));
-            qn_v base = g->l->BuildLoad2(g->b, g->ptr, qn_offset(g, table, 8 * (int64_t)bufs++), "");
+            qn_v base =
+                g->l->BuildLoad2(g->b, g->ptr, qn_offset(g, table, 8 * (int64_t)bufs++), "");
             qn_memory *m = QN_NEW(g->arena, qn_memory);
             *m = *qn_new_memory(g, s->u.buf.name, &s->u.buf.type, &s->u.buf.layout, base);
             m->shared = true;
@@ -576,7 +580,8 @@ static void emit_nest(qn_gen *g, const qn_stmt *nest)
         const qn_iter *it = &nest->u.loop.iters[i];
         for (int k = 0; k < 1 + (it->end != NULL); k++) {
             qn_v p = qn_offset(g, g->row, 8 * word++);
-            qn_scope_scalar(g, k ? it->end : it->name, QN_I64, g->l->BuildLoad2(g->b, g->i64, p, ""));
+            qn_scope_scalar(g, k ? it->end : it->name, QN_I64,
+                            g->l->BuildLoad2(g->b, g->i64, p, ""));
         }
     }
     emit_block(g, &nest->u.loop.body, NULL);
@@ -676,7 +681,9 @@ static void emit_list(qn_gen *g, const char *name, const qn_stmt *launch, int32_
     qn_bb body = begin_function(g, name, l->FunctionType(g->i64, params, 4, 0), true);
     bind_tensors(g);
     bind_outer(g, number);
-    listing o = {.table = l->GetParam(g->fn, 1), .room = l->GetParam(g->fn, 2), .skip = l->GetParam(g->fn, 3)};
+    listing o = {.table = l->GetParam(g->fn, 1),
+                 .room = l->GetParam(g->fn, 2),
+                 .skip = l->GetParam(g->fn, 3)};
     o.seen = qn_stack(g, g->i64, 1, 8);
     o.written = qn_stack(g, g->i64, 1, 8);
     o.width = row_width(launch);
@@ -693,7 +700,8 @@ static void emit_list(qn_gen *g, const char *name, const qn_stmt *launch, int32_
         g->scope = outer;
     }
     qn_v counting = l->BuildICmp(g->b, LLVMIntEQ, o.room, qn_i64(g, 0), "");
-    l->BuildRet(g->b, l->BuildSelect(g->b, counting, counter(g, o.seen), counter(g, o.written), ""));
+    l->BuildRet(g->b,
+                l->BuildSelect(g->b, counting, counter(g, o.seen), counter(g, o.written), ""));
     end_entry(g, body);
 }
 
@@ -734,8 +742,12 @@ static void emit_setup(qn_gen *g, const char *name)
     for (int32_t i = 0; i < g->kernel->body.count; i++) {
         const qn_stmt *s = g->kernel->body.at[i];
         if (s->kind == QN_BUF) {
-            qn_slot slot = {.type = s->u.buf.type, .bytes = qn_dtype_bytes(s->u.buf.type.dtype), .padded = true, .layout = &s->u.buf.layout};
-            g->l->BuildStore(g->b, qn_slot_size(g, &slot), qn_offset(g, bytes, 8 * (int64_t)bufs++));
+            qn_slot slot = {.type = s->u.buf.type,
+                            .bytes = qn_dtype_bytes(s->u.buf.type.dtype),
+                            .padded = true,
+                            .layout = &s->u.buf.layout};
+            g->l->BuildStore(g->b, qn_slot_size(g, &slot),
+                             qn_offset(g, bytes, 8 * (int64_t)bufs++));
         }
     }
     g->ncallbufs = bufs;

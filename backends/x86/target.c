@@ -44,16 +44,28 @@ static qn_status emit(const qn_target *t, qn_ir *ir, const qn_ir_file *f, const 
                       const qn_emit_options *options, qn_emitted *out, qn_diags *d);
 
 static const qn_target target_v4 = {
-    .name = "x86-64-v4", .isa = "avx512", .machine = {"x86-64-v4", 16, 32, 32 << 10, 1 << 20},
-    .here = here_v4,     .emit = emit,    .helpers = qn_helpers_table,
+    .name = "x86-64-v4",
+    .isa = "avx512",
+    .machine = {"x86-64-v4", 16, 32, 32 << 10, 1 << 20},
+    .here = here_v4,
+    .emit = emit,
+    .helpers = qn_helpers_table,
 };
 static const qn_target target_v3 = {
-    .name = "x86-64-v3", .isa = "avx2", .machine = {"x86-64-v3", 8, 16, 32 << 10, 512 << 10},
-    .here = here_v3,     .emit = emit,  .helpers = qn_helpers_table,
+    .name = "x86-64-v3",
+    .isa = "avx2",
+    .machine = {"x86-64-v3", 8, 16, 32 << 10, 512 << 10},
+    .here = here_v3,
+    .emit = emit,
+    .helpers = qn_helpers_table,
 };
 static const qn_target target_v1 = {
-    .name = "x86-64", .isa = "scalar", .machine = {"x86-64", 1, 16, 32 << 10, 256 << 10},
-    .here = here_v1,  .emit = emit,    .helpers = qn_helpers_table,
+    .name = "x86-64",
+    .isa = "scalar",
+    .machine = {"x86-64", 1, 16, 32 << 10, 256 << 10},
+    .here = here_v1,
+    .emit = emit,
+    .helpers = qn_helpers_table,
 };
 
 const qn_target *const qn_targets[] = {&target_v4, &target_v3, &target_v1, NULL};
@@ -176,7 +188,8 @@ static bool emit_buffer(session *s, LLVMCodeGenFileType kind, qn_diags *d)
         s->buffer = NULL;
     }
     if (s->l->TargetMachineEmitToMemoryBuffer(s->machine, s->module, kind, &error, &s->buffer)) {
-        qn_diag_add(d, QN_ERROR, "E-TOOL", (qn_place){0, 0, 0}, "LLVM: %s", error ? error : "no code");
+        qn_diag_add(d, QN_ERROR, "E-TOOL", (qn_place){0, 0, 0}, "LLVM: %s",
+                    error ? error : "no code");
         s->l->DisposeMessage(error);
         s->buffer = NULL;
         return false;
@@ -195,7 +208,8 @@ static bool take_blob(qn_ir *ir, session *s, const char *symbol, const qn_emitte
     char *copy = qn_arena_alloc(ir->arena, (size_t)size + 1, 64);
     memcpy(copy, object, (size_t)size);
     if (!qn_blob_link(ir->arena, copy, size, &blob, &why)) {
-        qn_diag_add(d, QN_ERROR, "E-EMIT", (qn_place){0, 0, 0}, "the object cannot become a blob: %s", why);
+        qn_diag_add(d, QN_ERROR, "E-EMIT", (qn_place){0, 0, 0},
+                    "the object cannot become a blob: %s", why);
         return false;
     }
     out->object = (const unsigned char *)copy;
@@ -220,7 +234,8 @@ static bool take_blob(qn_ir *ir, session *s, const char *symbol, const qn_emitte
         }
     }
     if (!good) {
-        qn_diag_add(d, QN_ERROR, "E-EMIT", (qn_place){0, 0, 0}, "a function is missing in the object");
+        qn_diag_add(d, QN_ERROR, "E-EMIT", (qn_place){0, 0, 0},
+                    "a function is missing in the object");
     }
     return good;
 }
@@ -235,8 +250,18 @@ static qn_status run_session(session *s, const qn_target *t, qn_ir *ir, const qn
     }
     jmp_buf failed;
     qn_gen *g = QN_NEW(ir->arena, qn_gen);
-    *g = (qn_gen){.l = s->l, .isa = isa_of(t), .ir = ir, .arena = ir->arena, .file = f, .kernel = k, .d = d,
-                  .failed = &failed, .context = s->context, .module = s->module, .b = s->b, .entry = s->entry};
+    *g = (qn_gen){.l = s->l,
+                  .isa = isa_of(t),
+                  .ir = ir,
+                  .arena = ir->arena,
+                  .file = f,
+                  .kernel = k,
+                  .d = d,
+                  .failed = &failed,
+                  .context = s->context,
+                  .module = s->module,
+                  .b = s->b,
+                  .entry = s->entry};
     fill_types(g);
     const char *symbol = options->symbol && options->symbol[0] ? options->symbol : "quern";
     qn_emitted_names names;
@@ -247,7 +272,8 @@ static qn_status run_session(session *s, const qn_target *t, qn_ir *ir, const qn
     out->code.nbufs = g->ncallbufs;
     double built = now();
     if (options->assembly && emit_buffer(s, LLVMAssemblyFile, d)) {
-        out->assembly = qn_arena_text(ir->arena, s->l->GetBufferStart(s->buffer), s->l->GetBufferSize(s->buffer));
+        out->assembly = qn_arena_text(ir->arena, s->l->GetBufferStart(s->buffer),
+                                      s->l->GetBufferSize(s->buffer));
         return QN_OK; /* emission consumes the module */
     }
     if (!emit_buffer(s, LLVMObjectFile, d)) {

@@ -76,16 +76,19 @@ static int bench(cli_job *j, cli_args *a)
     const char *plan = qn_kernel_plan(j->kernel, &j->call);
     if (a->json) {
         printf("{\"ms_best\": %.6g, \"ms_median\": %.6g, \"gflops\": %.6g, \"peak_gflops\": %.6g, "
-               "\"fraction_of_peak\": %.4f, \"threads\": %d, \"isa\": \"%s\", \"plan\": \"%s\", \"runs\": %d, "
+               "\"fraction_of_peak\": %.4f, \"threads\": %d, \"isa\": \"%s\", \"plan\": \"%s\", "
+               "\"runs\": %d, "
                "\"compile_ms\": %.3f, \"codegen_ms\": %.3f}\n",
-               t.best * 1e3, t.median * 1e3, gflops, t.peak, fraction, threads, isa, plan ? plan : "", runs,
-               total * 1e3, codegen * 1e3);
+               t.best * 1e3, t.median * 1e3, gflops, t.peak, fraction, threads, isa,
+               plan ? plan : "", runs, total * 1e3, codegen * 1e3);
     } else {
-        printf("%.4g ms best, %.4g ms median of %d runs on %d thread%s (%s, plan %s)\n", t.best * 1e3, t.median * 1e3,
-               runs, threads, threads == 1 ? "" : "s", isa, plan ? plan : "");
-        printf("%.4g GFLOP/s, %.1f %% of the FMA peak measured beside it (%.4g GFLOP/s)\n", gflops, 100 * fraction,
-               t.peak);
-        printf("compiled in %.1f ms, of which code generation %.1f ms\n", total * 1e3, codegen * 1e3);
+        printf("%.4g ms best, %.4g ms median of %d runs on %d thread%s (%s, plan %s)\n",
+               t.best * 1e3, t.median * 1e3, runs, threads, threads == 1 ? "" : "s", isa,
+               plan ? plan : "");
+        printf("%.4g GFLOP/s, %.1f %% of the FMA peak measured beside it (%.4g GFLOP/s)\n", gflops,
+               100 * fraction, t.peak);
+        printf("compiled in %.1f ms, of which code generation %.1f ms\n", total * 1e3,
+               codegen * 1e3);
     }
     return CLI_GOOD;
 }

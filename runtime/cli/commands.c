@@ -24,8 +24,10 @@ static int count(cli_job *j)
     if (s != QN_OK) {
         return cli_fail(j, s, NULL);
     }
-    printf("machine: %lld tile products, %lld elements\n", (long long)machine.tiles, (long long)machine.elements);
-    printf("oracle:  %lld tile products, %lld elements\n", (long long)oracle.tiles, (long long)oracle.elements);
+    printf("machine: %lld tile products, %lld elements\n", (long long)machine.tiles,
+           (long long)machine.elements);
+    printf("oracle:  %lld tile products, %lld elements\n", (long long)oracle.tiles,
+           (long long)oracle.elements);
     return machine.tiles == oracle.tiles && machine.elements == oracle.elements ? CLI_GOOD : CLI_NO;
 }
 
@@ -71,18 +73,22 @@ static int check(cli_job *j, cli_args *a)
     }
     bool good = r.worst <= 1 && r.worst_naive <= 1;
     if (a->json) {
-        printf("{\"good\": %s, \"elements\": %lld, \"worst\": %.4g, \"worst_naive\": %.4g, \"max_abs\": %.4g}\n",
+        printf("{\"good\": %s, \"elements\": %lld, \"worst\": %.4g, \"worst_naive\": %.4g, "
+               "\"max_abs\": %.4g}\n",
                good ? "true" : "false", (long long)r.elements, r.worst, r.worst_naive, r.max_abs);
     } else {
-        printf("%s: %lld elements compared with the definition, largest error %.3g\n", good ? "good" : "WRONG",
-               (long long)r.elements, r.max_abs);
-        printf("  %.3g of the bound that rounding explains (at most 1)%s%s\n", r.worst, r.output ? ", at " : "",
-               r.output ? r.output : "");
+        printf("%s: %lld elements compared with the definition, largest error %.3g\n",
+               good ? "good" : "WRONG", (long long)r.elements, r.max_abs);
+        printf("  %.3g of the bound that rounding explains (at most 1)%s%s\n", r.worst,
+               r.output ? ", at " : "", r.output ? r.output : "");
         if (r.worst_naive > 0) {
-            printf("  %.3g of twice the error of a naive f32 computation (at most 1)\n", r.worst_naive);
+            printf("  %.3g of twice the error of a naive f32 computation (at most 1)\n",
+                   r.worst_naive);
         }
         if (r.skipped) {
-            printf("  %lld elements without a verdict: rounding alone can change them without limit\n", (long long)r.skipped);
+            printf(
+                "  %lld elements without a verdict: rounding alone can change them without limit\n",
+                (long long)r.skipped);
         }
     }
     bad = write_outputs(j, a);
@@ -107,7 +113,8 @@ static void text_options(cli_args *a, qn_options *o, char *dims, size_t room)
     dims[0] = 0;
     for (int k = 0; k < a->npairs && at < room; k++) {
         if (strcmp(a->pairs[k].name, "D") == 0 || strcmp(a->pairs[k].name, "Dv") == 0) {
-            at += (size_t)snprintf(dims + at, room - at, "%s=%s ", a->pairs[k].name, a->pairs[k].value);
+            at += (size_t)snprintf(dims + at, room - at, "%s=%s ", a->pairs[k].name,
+                                   a->pairs[k].value);
         }
     }
     *o = (qn_options){.size = sizeof *o,
@@ -116,7 +123,8 @@ static void text_options(cli_args *a, qn_options *o, char *dims, size_t room)
                       .dims = dims[0] ? dims : "D=64",
                       .schedule = a->schedule_text,
                       .errors = a->errors,
-                      .flags = (a->reparse ? (uint32_t)QN_COMPILE_REPARSE : 0u) | (a->trust ? (uint32_t)QN_COMPILE_TRUST : 0u)};
+                      .flags = (a->reparse ? (uint32_t)QN_COMPILE_REPARSE : 0u) |
+                               (a->trust ? (uint32_t)QN_COMPILE_TRUST : 0u)};
 }
 
 static int show(cli_args *a, const char *(*get)(qn_ctx *cx, cli_args *a, const qn_options *o))

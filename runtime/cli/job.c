@@ -31,7 +31,8 @@ static uint16_t half_bits(double x)
     uint32_t u;
     memcpy(&u, &f, 4);
     uint32_t sign = u >> 16 & 0x8000, mag = u & 0x7fffffff;
-    if (mag < 0x38800000) { /* below the least normal half: standard normals lose nothing that matters */
+    if (mag <
+        0x38800000) { /* below the least normal half: standard normals lose nothing that matters */
         return (uint16_t)(sign | (uint32_t)lrint(fabs(x) * 0x1p24));
     }
     mag += 0xfff + (mag >> 13 & 1);
@@ -102,8 +103,8 @@ static int64_t default_size(const char *name, const cli_job *j, int ndims)
     static const struct {
         const char *name, *same;
         int64_t n;
-    } sizes[] = {{"B", NULL, 1},    {"Hq", "Hk", 8},   {"Hk", "Hq", 8},   {"Hv", "Hk", 8},
-                 {"Nq", "Nk", 512}, {"Nk", "Nq", 512}, {"D", "Dv", 64},   {"Dv", "D", 64}};
+    } sizes[] = {{"B", NULL, 1},    {"Hq", "Hk", 8},   {"Hk", "Hq", 8}, {"Hv", "Hk", 8},
+                 {"Nq", "Nk", 512}, {"Nk", "Nq", 512}, {"D", "Dv", 64}, {"Dv", "D", 64}};
     for (size_t k = 0; k < sizeof sizes / sizeof *sizes; k++) {
         if (strcmp(sizes[k].name, name) == 0) {
             for (int d = 0; sizes[k].same && d < ndims; d++) {
@@ -156,8 +157,8 @@ static int bind_sizes(cli_job *j, cli_args *a)
     size_t at = 0;
     for (int d = 0; d < n; d++) { /* head sizes are compiled in */
         if (strcmp(j->dim_names[d], "D") == 0 || strcmp(j->dim_names[d], "Dv") == 0) {
-            at += (size_t)snprintf(j->dims_text + at, sizeof j->dims_text - at, "%s=%lld ", j->dim_names[d],
-                                   (long long)j->dim_values[d]);
+            at += (size_t)snprintf(j->dims_text + at, sizeof j->dims_text - at, "%s=%lld ",
+                                   j->dim_names[d], (long long)j->dim_values[d]);
         }
     }
     j->options.dims = j->dims_text[0] ? j->dims_text : NULL;
@@ -228,8 +229,10 @@ static int make_tensors(cli_job *j, cli_args *a)
         for (int d = 0; d < info->ndim; d++) {
             x->shape[d] = size_of(j, info->dims[d]);
         }
-        if (info->kind != QN_ARG_OUT && info->dtype.code != kDLFloat && info->dtype.code != kDLBfloat) {
-            fprintf(stderr, "%s: integers cannot be made at random; give %s=FILE.npy\n", info->name, info->name);
+        if (info->kind != QN_ARG_OUT && info->dtype.code != kDLFloat &&
+            info->dtype.code != kDLBfloat) {
+            fprintf(stderr, "%s: integers cannot be made at random; give %s=FILE.npy\n", info->name,
+                    info->name);
             return CLI_USER;
         }
         if (!allocate(x)) {
@@ -274,7 +277,8 @@ static int unknown_names(const cli_job *j, const cli_args *a)
 {
     for (int k = 0; k < a->npairs; k++) {
         if (!a->pairs[k].used) {
-            fprintf(stderr, "%s: the kernel has no size, parameter or tensor of that name; it has", a->pairs[k].name);
+            fprintf(stderr, "%s: the kernel has no size, parameter or tensor of that name; it has",
+                    a->pairs[k].name);
             for (int d = 0; d < qn_kernel_dims(j->signature); d++) {
                 fprintf(stderr, " %s", qn_kernel_dim(j->signature, d));
             }
@@ -310,7 +314,8 @@ int job_open(cli_job *j, cli_args *a)
                               .types = a->types,
                               .schedule = a->schedule_text,
                               .errors = a->errors,
-                              .flags = (a->reparse ? (uint32_t)QN_COMPILE_REPARSE : 0u) | (a->trust ? (uint32_t)QN_COMPILE_TRUST : 0u)};
+                              .flags = (a->reparse ? (uint32_t)QN_COMPILE_REPARSE : 0u) |
+                                       (a->trust ? (uint32_t)QN_COMPILE_TRUST : 0u)};
     j->call.size = sizeof j->call;
     j->call.message = j->message;
     j->call.message_bytes = sizeof j->message;

@@ -13,7 +13,8 @@ static const char help[] =
     "\n"
     "usage: quern VERB FILE[:NAME] [NAME=VALUE ..] [options]\n"
     "\n"
-    "  run      runs the kernel; -o NAME=FILE.npy writes an output (--count: counts tiles instead)\n"
+    "  run      runs the kernel; -o NAME=FILE.npy writes an output (--count: counts tiles "
+    "instead)\n"
     "  check    runs it and compares every element with the definition; exit 1 if they differ\n"
     "  bench    times it beside the FMA peak of the same threads (--json: one object)\n"
     "  explain  says which algorithm, which tiles, who chose them, and what could not be done\n"
@@ -21,8 +22,10 @@ static const char help[] =
     "  opt      runs --passes=a,b over IR text and prints the result\n"
     "  compile  writes a relocatable object: -o kernel.o\n"
     "\n"
-    "FILE is a spec (.lua) or IR text (.qir). NAME=VALUE binds by declared name: a size (Nq=128), a\n"
-    "parameter (window=64) or a tensor (q=q.npy). Sizes come from the tensors where they can; floats\n"
+    "FILE is a spec (.lua) or IR text (.qir). NAME=VALUE binds by declared name: a size (Nq=128), "
+    "a\n"
+    "parameter (window=64) or a tensor (q=q.npy). Sizes come from the tensors where they can; "
+    "floats\n"
     "that are not given are standard normal by seed.\n"
     "\n"
     "  --types=\"q=f16 k=f16\"  element types          --threads=N     0: one a core (default 1)\n"
@@ -76,10 +79,10 @@ int cli_fail(const cli_job *j, qn_status s, const char *text)
     }
     size_t n = strlen(text);
     fprintf(stderr, "%s%s", n ? text : qn_status_text(s), n && text[n - 1] == '\n' ? "" : "\n");
-    return s == QN_OK                               ? CLI_GOOD
-           : s == QN_E_INTERNAL                     ? CLI_BUG
+    return s == QN_OK                                               ? CLI_GOOD
+           : s == QN_E_INTERNAL                                     ? CLI_BUG
            : s == QN_E_MEMORY || s == QN_E_TOOL || s == QN_E_TARGET ? CLI_MACHINE
-                                                    : CLI_USER;
+                                                                    : CLI_USER;
 }
 
 static int mistake(const char *what, const char *word)
@@ -115,17 +118,17 @@ static int option(cli_args *a, const char *word)
         const char *name;
         size_t offset;
     } texts[] = {
-        {"--at=", offsetof(cli_args, at)},           {"--plan=", offsetof(cli_args, plan)},
-        {"--passes=", offsetof(cli_args, passes)},   {"--types=", offsetof(cli_args, types)},
-        {"--target=", offsetof(cli_args, target)},   {"--schedule=", offsetof(cli_args, schedule)},
+        {"--at=", offsetof(cli_args, at)},         {"--plan=", offsetof(cli_args, plan)},
+        {"--passes=", offsetof(cli_args, passes)}, {"--types=", offsetof(cli_args, types)},
+        {"--target=", offsetof(cli_args, target)}, {"--schedule=", offsetof(cli_args, schedule)},
         {"--errors=", offsetof(cli_args, errors)},
     };
     static const struct {
         const char *name;
         size_t offset;
     } flags[] = {
-        {"--json", offsetof(cli_args, json)},       {"--count", offsetof(cli_args, count)},
-        {"--oracle", offsetof(cli_args, oracle)},   {"--reparse", offsetof(cli_args, reparse)},
+        {"--json", offsetof(cli_args, json)},     {"--count", offsetof(cli_args, count)},
+        {"--oracle", offsetof(cli_args, oracle)}, {"--reparse", offsetof(cli_args, reparse)},
         {"--trust", offsetof(cli_args, trust)},
     };
     for (size_t k = 0; k < sizeof texts / sizeof *texts; k++) {
@@ -200,14 +203,16 @@ int main(int argc, char **argv)
         const char *name;
         int (*run)(cli_args *a);
     } verbs[] = {
-        {"run", cmd_run},   {"check", cmd_check}, {"bench", cmd_bench},     {"explain", cmd_explain},
-        {"dump", cmd_dump}, {"opt", cmd_opt},     {"compile", cmd_compile},
+        {"run", cmd_run},         {"check", cmd_check}, {"bench", cmd_bench},
+        {"explain", cmd_explain}, {"dump", cmd_dump},   {"opt", cmd_opt},
+        {"compile", cmd_compile},
     };
     if (argc < 2) {
         fputs(help, stderr);
         return CLI_USER;
     }
-    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
+        strcmp(argv[1], "help") == 0) {
         fputs(help, stdout);
         return CLI_GOOD;
     }

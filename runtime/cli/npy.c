@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * .npy files, format versions 1 to 3, little endian, row-major (or column-major, which is turned). */
+ * .npy files, format versions 1 to 3, little endian, row-major (or column-major, which is turned).
+ */
 #include "runtime/cli/cli.h"
 
 #include <stdio.h>
@@ -10,10 +11,10 @@ static const struct {
     const char *descr;
     DLDataType type;
 } types[] = {
-    {"<f4", {kDLFloat, 32, 1}}, {"<f8", {kDLFloat, 64, 1}}, {"<f2", {kDLFloat, 16, 1}},
-    {"|V2", {kDLBfloat, 16, 1}}, {"<i8", {kDLInt, 64, 1}},  {"<i4", {kDLInt, 32, 1}},
-    {"<i2", {kDLInt, 16, 1}},   {"|i1", {kDLInt, 8, 1}},    {"|u1", {kDLUInt, 8, 1}},
-    {"|b1", {kDLUInt, 8, 1}},   {"<u2", {kDLBfloat, 16, 1}},
+    {"<f4", {kDLFloat, 32, 1}},  {"<f8", {kDLFloat, 64, 1}},  {"<f2", {kDLFloat, 16, 1}},
+    {"|V2", {kDLBfloat, 16, 1}}, {"<i8", {kDLInt, 64, 1}},    {"<i4", {kDLInt, 32, 1}},
+    {"<i2", {kDLInt, 16, 1}},    {"|i1", {kDLInt, 8, 1}},     {"|u1", {kDLUInt, 8, 1}},
+    {"|b1", {kDLUInt, 8, 1}},    {"<u2", {kDLBfloat, 16, 1}},
 };
 
 static bool bad(const char *path, const char *why)
@@ -24,7 +25,8 @@ static bool bad(const char *path, const char *why)
 
 static bool parse_header(const char *path, char *h, cli_tensor *out, bool *columns)
 {
-    char *descr = strstr(h, "'descr'"), *order = strstr(h, "'fortran_order'"), *shape = strstr(h, "'shape'");
+    char *descr = strstr(h, "'descr'"), *order = strstr(h, "'fortran_order'"),
+         *shape = strstr(h, "'shape'");
     if (!descr || !order || !shape) {
         return bad(path, "its .npy header lacks descr, fortran_order or shape");
     }
@@ -164,10 +166,12 @@ bool npy_write(const char *path, const DLTensor *t)
         }
     }
     char h[512];
-    int n = snprintf(h, sizeof h, "{'descr': '%s', 'fortran_order': False, 'shape': (", descr ? descr : "|V1");
+    int n = snprintf(h, sizeof h, "{'descr': '%s', 'fortran_order': False, 'shape': (",
+                     descr ? descr : "|V1");
     size_t bytes = t->dtype.bits / 8u;
     for (int a = 0; a < t->ndim; a++) {
-        n += snprintf(h + n, sizeof h - (size_t)n, "%lld,%s", (long long)t->shape[a], a + 1 < t->ndim ? " " : "");
+        n += snprintf(h + n, sizeof h - (size_t)n, "%lld,%s", (long long)t->shape[a],
+                      a + 1 < t->ndim ? " " : "");
         bytes *= (size_t)t->shape[a];
     }
     n += snprintf(h + n, sizeof h - (size_t)n, "), }");
@@ -179,7 +183,8 @@ bool npy_write(const char *path, const DLTensor *t)
     if (!f) {
         return bad(path, "it cannot be written");
     }
-    unsigned char head[10] = {0x93, 'N', 'U', 'M', 'P', 'Y', 1, 0, (unsigned char)(n & 255), (unsigned char)(n >> 8)};
+    unsigned char head[10] = {
+        0x93, 'N', 'U', 'M', 'P', 'Y', 1, 0, (unsigned char)(n & 255), (unsigned char)(n >> 8)};
     bool good = fwrite(head, 1, 10, f) == 10 && fwrite(h, 1, (size_t)n, f) == (size_t)n &&
                 fwrite((char *)t->data + t->byte_offset, 1, bytes, f) == bytes;
     good &= fclose(f) == 0;

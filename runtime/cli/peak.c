@@ -10,21 +10,21 @@
 enum { STEPS = 4096 };
 
 /* 12 or 24 independent chains hide the latency of every machine we know. */
-#define CHAINS(V, SET, FMA, N)                                                                     \
-    V acc[N], a = SET(1.0000001f), b = SET(1e-9f);                                                 \
-    for (int k = 0; k < (N); k++) {                                                                \
-        acc[k] = SET((float)k);                                                                    \
-    }                                                                                              \
-    for (int s = 0; s < STEPS; s++) {                                                              \
-        _Pragma("GCC unroll 24") for (int k = 0; k < (N); k++)                                     \
-        {                                                                                          \
-            acc[k] = FMA(acc[k], a, b);                                                            \
-        }                                                                                          \
-    }                                                                                              \
-    float out[16];                                                                                 \
-    V sum = acc[0];                                                                                \
-    for (int k = 1; k < (N); k++) {                                                                \
-        sum = FMA(acc[k], a, sum);                                                                 \
+#define CHAINS(V, SET, FMA, N)                                 \
+    V acc[N], a = SET(1.0000001f), b = SET(1e-9f);             \
+    for (int k = 0; k < (N); k++) {                            \
+        acc[k] = SET((float)k);                                \
+    }                                                          \
+    for (int s = 0; s < STEPS; s++) {                          \
+        _Pragma("GCC unroll 24") for (int k = 0; k < (N); k++) \
+        {                                                      \
+            acc[k] = FMA(acc[k], a, b);                        \
+        }                                                      \
+    }                                                          \
+    float out[16];                                             \
+    V sum = acc[0];                                            \
+    for (int k = 1; k < (N); k++) {                            \
+        sum = FMA(acc[k], a, sum);                             \
     }
 
 __attribute__((target("avx512f"))) static float run512(double *flops)
@@ -64,7 +64,8 @@ static float run1(double *flops)
 const char *cli_isa(const char *target)
 {
     const char *forced = target ? target : getenv("QUERN_ISA");
-    bool v4 = __builtin_cpu_supports("avx512f") != 0, v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    bool v4 = __builtin_cpu_supports("avx512f") != 0,
+         v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
     if (forced && (strcmp(forced, "scalar") == 0 || strcmp(forced, "x86-64") == 0)) {
         return "scalar";
     }
@@ -87,7 +88,9 @@ static void *peak_thread(void *arg)
     pthread_barrier_wait(p->barrier);
     double start = cli_now(), flops = 0, now;
     do {
-        p->sink += p->isa[3] == '5' ? run512(&flops) : p->isa[0] == 'a' ? run256(&flops) : run1(&flops);
+        p->sink += p->isa[3] == '5'   ? run512(&flops)
+                   : p->isa[0] == 'a' ? run256(&flops)
+                                      : run1(&flops);
         now = cli_now();
     } while (now - start < p->seconds);
     p->rate = flops / (now - start) * 1e-9;

@@ -51,11 +51,12 @@ static void put(char *p, qn_dtype t, const qn_array *x, int64_t k)
     case QN_F16: {
         int e;
         double m = frexp(fabs(f), &e);
-        half = f == 0        ? 0
-               : isnan(f)    ? 0x7e00
-               : isinf(f)    ? 0x7c00
-               : e - 1 < -14 ? (uint16_t)ldexp(fabs(f), 24)
-                             : (uint16_t)((unsigned)(e + 14) << 10 | ((unsigned)ldexp(m, 11) & 1023u));
+        half = f == 0     ? 0
+               : isnan(f) ? 0x7e00
+               : isinf(f) ? 0x7c00
+               : e - 1 < -14
+                   ? (uint16_t)ldexp(fabs(f), 24)
+                   : (uint16_t)((unsigned)(e + 14) << 10 | ((unsigned)ldexp(m, 11) & 1023u));
         half = (uint16_t)(half | (signbit(f) ? 0x8000 : 0));
         memcpy(p, &half, 2);
         return;
@@ -187,7 +188,8 @@ static void run_launches(qn_lab *lab, const char *map, const qn_code *code, cons
         qn_abi_task task = (qn_abi_task)(uintptr_t)(map + x->task);
         int64_t n = list(args, NULL, 0, 0);
         int64_t *table = QN_NEWN(&lab->arena, int64_t, (n + 1) * x->width);
-        int64_t half = n > 1 ? list(args, table, n / 2, 0) : 0; /* in two batches, as the runtime may */
+        int64_t half =
+            n > 1 ? list(args, table, n / 2, 0) : 0; /* in two batches, as the runtime may */
         if (n > half) {
             list(args, table + half * x->width, n - half, half);
         }

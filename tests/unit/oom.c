@@ -1,4 +1,5 @@
-/* Every allocation of ours failing in turn: a clean status, nothing lost (run under ASan and LSan). */
+/* Every allocation of ours failing in turn: a clean status, nothing lost (run under ASan and LSan).
+ */
 #define QN_UNSTABLE
 #include "runtime/quern.h"
 #include <criterion/criterion.h>
@@ -27,12 +28,14 @@ static void *ration(void *user, void *p, size_t old_size, size_t new_size)
     return q;
 }
 
-static const char spec[] = "local qn = require 'quern'\n"
-                           "local slope = qn.tensor('slope', 'f32', {'Hq'})\n"
-                           "return qn.attention { name = 't', mask = qn.causal & qn.window(9),\n"
-                           "  score = function(s, b, h, i, j) return s + slope[h] * (j - i) end }\n";
+static const char spec[] =
+    "local qn = require 'quern'\n"
+    "local slope = qn.tensor('slope', 'f32', {'Hq'})\n"
+    "return qn.attention { name = 't', mask = qn.causal & qn.window(9),\n"
+    "  score = function(s, b, h, i, j) return s + slope[h] * (j - i) end }\n";
 static const char text[] = "kernel @sum {\n  dim M, N\n  in x: f32[m:M, n:N]\n  out y: f32[m:M]\n"
-                           "  launch {\n    par for m in 0..M {\n      store y[m] = reduce.sum(x[m, n:N], over n)\n    }\n  }\n}\n";
+                           "  launch {\n    par for m in 0..M {\n      store y[m] = "
+                           "reduce.sum(x[m, n:N], over n)\n    }\n  }\n}\n";
 
 static void compile_poorly(qn_source source)
 {
@@ -49,7 +52,8 @@ static void compile_poorly(qn_source source)
         qn_options o = {.size = sizeof o, .dims = "D=8"};
         qn_status s = qn_compile(cx, source, &o, &k);
         done = s == QN_OK;
-        cr_assert(s == QN_OK || s == QN_E_MEMORY, "allocation %ld: %s: %s", n, qn_status_text(s), qn_ctx_message(cx));
+        cr_assert(s == QN_OK || s == QN_E_MEMORY, "allocation %ld: %s: %s", n, qn_status_text(s),
+                  qn_ctx_message(cx));
         cr_assert_eq(k != NULL, done);
         qn_kernel_destroy(k);
         qn_ctx_destroy(cx);

@@ -7,19 +7,20 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static const char product[] = "kernel @product {\n"
-                              "  dim M, N, K\n"
-                              "  in x: f32[m:M, k:K]\n"
-                              "  in y: f32[k:K, n:N]\n"
-                              "  in scale: f32 = 1.0\n"
-                              "  out z: f32[m:M, n:N]\n"
-                              "  require M >= 1, \"at least one row\"\n"
-                              "  launch {\n"
-                              "    par for m in 0..M {\n"
-                              "      store z[m, n:N] = dot(x[m, k:K], y[k:K, n:N], over k) * scale\n"
-                              "    }\n"
-                              "  }\n"
-                              "}\n";
+static const char product[] =
+    "kernel @product {\n"
+    "  dim M, N, K\n"
+    "  in x: f32[m:M, k:K]\n"
+    "  in y: f32[k:K, n:N]\n"
+    "  in scale: f32 = 1.0\n"
+    "  out z: f32[m:M, n:N]\n"
+    "  require M >= 1, \"at least one row\"\n"
+    "  launch {\n"
+    "    par for m in 0..M {\n"
+    "      store z[m, n:N] = dot(x[m, k:K], y[k:K, n:N], over k) * scale\n"
+    "    }\n"
+    "  }\n"
+    "}\n";
 
 enum { M = 5, K = 7, N = 9 };
 static qn_ctx *cx;
@@ -34,7 +35,8 @@ static void *workspace;
 
 static DLTensor tensor(float *data, int64_t *shape)
 {
-    return (DLTensor){.data = data, .device = {kDLCPU, 0}, .ndim = 2, .dtype = {kDLFloat, 32, 1}, .shape = shape};
+    return (DLTensor){
+        .data = data, .device = {kDLCPU, 0}, .ndim = 2, .dtype = {kDLFloat, 32, 1}, .shape = shape};
 }
 
 static void setup(void)
@@ -51,7 +53,11 @@ static void setup(void)
     tx = tensor(x, xs);
     ty = tensor(y, ys);
     tz = tensor(z, zs);
-    call = (qn_call){.size = sizeof call, .args = args, .nargs = 3, .message = message, .message_bytes = sizeof message};
+    call = (qn_call){.size = sizeof call,
+                     .args = args,
+                     .nargs = 3,
+                     .message = message,
+                     .message_bytes = sizeof message};
     size_t bytes;
     cr_assert_eq(qn_workspace(kernel, &call, &bytes), QN_OK, "%s", message);
     workspace = aligned_alloc(64, (bytes + 64) / 64 * 64);
@@ -76,7 +82,8 @@ static void expect_product(float scale)
             for (int k = 0; k < K; k++) {
                 want += x[m * K + k] * y[k * N + n];
             }
-            cr_assert_eq(z[m * N + n], want * scale, "z[%d, %d] = %g, not %g", m, n, (double)z[m * N + n], (double)(want * scale));
+            cr_assert_eq(z[m * N + n], want * scale, "z[%d, %d] = %g, not %g", m, n,
+                         (double)z[m * N + n], (double)(want * scale));
         }
     }
 }
@@ -267,9 +274,16 @@ Test(run, pool_and_fork)
 Test(run, compile_errors_have_places)
 {
     qn_kernel *k = NULL;
-    cr_assert_eq(qn_compile(cx, qn_text("bad.qir", "kernel @t {\n  dim N\n  launch {\n    par for i in 0..M { }\n  }\n}\n"), NULL, &k), QN_E_SPEC);
+    cr_assert_eq(
+        qn_compile(cx,
+                   qn_text("bad.qir",
+                           "kernel @t {\n  dim N\n  launch {\n    par for i in 0..M { }\n  }\n}\n"),
+                   NULL, &k),
+        QN_E_SPEC);
     cr_assert_null(k);
     cr_assert(strstr(qn_ctx_message(cx), "bad.qir:4:"), "%s", qn_ctx_message(cx));
     cr_assert_eq(qn_compile(cx, qn_file("/nonexistent.lua"), NULL, &k), QN_E_IO);
-    cr_assert_eq(qn_compile(cx, qn_text("t.qir", product), &(qn_options){.size = sizeof(qn_options), .target = "vax"}, &k), QN_E_TARGET);
+    cr_assert_eq(qn_compile(cx, qn_text("t.qir", product),
+                            &(qn_options){.size = sizeof(qn_options), .target = "vax"}, &k),
+                 QN_E_TARGET);
 }

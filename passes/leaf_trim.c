@@ -1,0 +1,571 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * How far an axis must be walked, and which guards are needed.
+ *
+ * An element that every consumer ignores need not be computed: a sum ignores what a select made
+ * zero, a maximum what it made -inf, a store what lies past the end. So the bounds that all
+ * consumers of an axis share end its loops, and with the loops so bounded most guards are proved
+ * away. Comparisons and float casts of positions leave their 64-bit part to scalars: only the
+ * small index along the lanes is a vector. */
+#include "passes/leaf_internal.h"
+
+#include <math.h>
+#include <string.h>
+
+/* ---------------------------------------------------------------- bounds from masks */
+
+static bool is_identity(const qn_expr *x, qn_axop op)
+{
+    bool minus = x->kind == QN_OP && x->u.op.op == QN_OP_NEG;
+    const qn_expr *l = minus ? x->u.op.args.at[0] : x;
+    if (l->kind != QN_LIT) {
+        return false;
+    }
+    if (l->u.lit.type == QN_BOOL) {
+        return (op == QN_AX_REDUCE_ANY && !l->u.lit.i) || (op == QN_AX_REDUCE_ALL && l->u.lit.i);
+    }
+    double v = l->u.lit.type == QN_INT_LIT ? (double)l->u.lit.i : l->u.lit.f;
+    v = minus ? -v : v;
+    switch ((int)op) {
+    case QN_AX_DOT:
+    case QN_AX_REDUCE_SUM:
+        return v == 0.0;
+    case QN_AX_REDUCE_MAX:
+        return isinf(v) && v < 0;
+    case QN_AX_REDUCE_MIN:
+        return isinf(v) && v > 0;
+    case QN_AX_REDUCE_PROD:
+        return v == 1.0;
+    default:
+        return false;
+    }
+}
+
+static void add_bound(leaf *lf, lf_bounds *b, const qn_lin *l)
+{
+    for (int k = 0; k < b->count; k++) {
+        if (b->at[k] == l) {
+            return;
+        }
+    }
+    QN_PUSH(lf->scratch, b, l);
+}
+
+/* rest + the greatest that the axes in it can add; NULL if that is not known. */
+static const qn_lin *greatest(leaf *lf, const qn_lin *l)
+{
+    const qn_lin *out = l;
+    for (int k = 0; l && k < l->n; k++) {
+        const qn_term *t = l->at[k].term;
+        if (!t->tile) {
+            continue;
+        }
+        int64_t n = t->kind == QN_TERM_IOTA ? leaf_const(lf, t->axis.extent) : -1;
+        if (n < 1) {
+            return NULL;
+        }
+        out = qn_lin_without(lf->facts, out, t);
+        if (out && l->at[k].c > 0) {
+            out = qn_lin_plus(lf->facts, out, l->at[k].c * (n - 1));
+        }
+    }
+    return out;
+}
+
+/* What `hi - lo >= strict` says of the axis. */
+static void bound_of(leaf *lf, const qn_expr *lo, const qn_expr *hi, bool strict, qn_sym axis,
+                     lf_bounds *b)
+{
+    const qn_lin *l = qn_lin_sub(lf->facts, qn_lin_of(lf->facts, hi), qn_lin_of(lf->facts, lo));
+    for (int k = 0; l && k < l->n; k++) {
+        const qn_term *t = l->at[k].term;
+        if (t->kind != QN_TERM_IOTA || t->axis.name != axis || l->at[k].c >= 0) {
+            continue;
+        }
+        int64_t c = -l->at[k].c;
+        const qn_lin *rest = greatest(lf, qn_lin_without(lf->facts, l, t));
+        rest = rest ? qn_lin_plus(lf->facts, rest, strict ? -1 : 0) : NULL;
+        if (rest && c > 1) {
+            rest = qn_lin_div(lf->facts, rest, qn_lin_int(lf->facts, c));
+        }
+        rest = rest ? qn_lin_plus(lf->facts, rest, 1) : NULL;
+        if (rest) {
+            add_bound(lf, b, rest);
+        }
+        return;
+    }
+}
+
+static void conjuncts(leaf *lf, const qn_expr *c, qn_sym axis, lf_bounds *b)
+{
+    const lf_info *v = c->kind == QN_NAME ? leaf_info(lf, c->u.name) : NULL;
+    if (v && v->def) {
+        conjuncts(lf, v->def, axis, b);
+    }
+    if (c->kind != QN_OP || c->u.op.args.count != 2) {
+        return;
+    }
+    const qn_expr *l = c->u.op.args.at[0], *r = c->u.op.args.at[1];
+    switch ((int)c->u.op.op) {
+    case QN_OP_AND:
+        conjuncts(lf, l, axis, b);
+        conjuncts(lf, r, axis, b);
+        break;
+    case QN_OP_LT:
+        bound_of(lf, l, r, true, axis, b);
+        break;
+    case QN_OP_LE:
+        bound_of(lf, l, r, false, axis, b);
+        break;
+    case QN_OP_GT:
+        bound_of(lf, r, l, true, axis, b);
+        break;
+    case QN_OP_GE:
+        bound_of(lf, r, l, false, axis, b);
+        break;
+    default:
+        break;
+    }
+}
+
+static void mask_bounds(leaf *lf, const qn_expr *x, qn_axop op, qn_sym axis, lf_bounds *b)
+{
+    if (x->kind == QN_NAME) {
+        const lf_info *v = leaf_info(lf, x->u.name);
+        if (v && v->def) {
+            mask_bounds(lf, v->def, op, axis, b);
+        }
+    } else if (x->kind == QN_AS) {
+        for (int k = 0; k < x->u.as.npairs; k++) {
+            if (x->u.as.pairs[k].to == axis) {
+                mask_bounds(lf, x->u.as.x, op, x->u.as.pairs[k].from, b);
+            }
+        }
+    } else if (x->kind == QN_OP) {
+        qn_expr *const *a = x->u.op.args.at;
+        bool sum = op == QN_AX_DOT || op == QN_AX_REDUCE_SUM;
+        if (x->u.op.op == QN_OP_SELECT) {
+            if (is_identity(a[2], op)) {
+                conjuncts(lf, a[0], axis, b);
+                mask_bounds(lf, a[1], op, axis, b);
+            } else if (is_identity(a[1], op)) {
+                mask_bounds(lf, a[2], op, axis, b);
+            }
+        } else if (sum && x->u.op.op == QN_OP_MUL) {
+            mask_bounds(lf, a[0], op, axis, b);
+            mask_bounds(lf, a[1], op, axis, b);
+        } else if (sum && (x->u.op.op == QN_OP_CAST || x->u.op.op == QN_OP_NEG)) {
+            mask_bounds(lf, a[0], op, axis, b);
+        }
+    }
+}
+
+lf_bounds leaf_mask_bounds(leaf *lf, qn_expr *x, qn_axop op, qn_sym axis)
+{
+    lf_bounds b = {0};
+    mask_bounds(lf, x, op, axis, &b);
+    return b;
+}
+
+lf_bounds leaf_store_bounds(leaf *lf, const qn_stmt *store, qn_sym axis)
+{
+    lf_bounds b = {0};
+    const lf_info *m = leaf_info(lf, store->u.store.base);
+    for (int k = 0; m && m->kind == LF_MEMORY && k < store->u.store.index.count; k++) {
+        const qn_lin *l = qn_lin_of(lf->facts, store->u.store.index.at[k]);
+        for (int n = 0; l && n < l->n; n++) {
+            const qn_term *t = l->at[n].term;
+            if (t->kind != QN_TERM_IOTA || t->axis.name != axis || l->at[n].c != 1) {
+                continue;
+            }
+            const qn_lin *rest = qn_lin_without(lf->facts, l, t);
+            if (rest && !rest->tile && (rest->n || rest->k)) {
+                const qn_lin *end = qn_lin_extent(lf->facts, m->type.axes[k].extent);
+                const qn_lin *bound = qn_lin_sub(lf->facts, end, rest);
+                if (bound) {
+                    add_bound(lf, &b, bound);
+                }
+            }
+        }
+    }
+    return b;
+}
+
+/* ---------------------------------------------------------------- trims */
+
+void leaf_consume(leaf *lf, lf_consumers *c, qn_sym axis, qn_extent extent, const lf_bounds *b)
+{
+    for (int k = 0; k < c->count; k++) {
+        lf_consumer *one = &c->at[k];
+        if (one->axis != axis) {
+            continue;
+        }
+        lf_bounds both = {0};
+        for (int n = 0; b && n < b->count; n++) {
+            for (int m = 0; m < one->common.count; m++) {
+                if (one->common.at[m] == b->at[n]) {
+                    add_bound(lf, &both, b->at[n]);
+                }
+            }
+        }
+        one->common = both;
+        return;
+    }
+    lf_consumer one = {.axis = axis, .extent = extent};
+    for (int n = 0; b && n < b->count; n++) {
+        add_bound(lf, &one.common, b->at[n]);
+    }
+    QN_PUSH(lf->scratch, c, one);
+}
+
+const lf_trim *leaf_trim_of(const leaf *lf, qn_sym axis)
+{
+    for (int k = lf->trims.count - 1; k >= 0; k--) {
+        if (lf->trims.at[k].axis == axis) {
+            return &lf->trims.at[k];
+        }
+    }
+    return NULL;
+}
+
+typedef struct late_names {
+    leaf *lf;
+    int block; /* 0: any name of the nest is late */
+    bool found;
+} late_names;
+
+static bool see_late(void *user, const qn_expr *x)
+{
+    late_names *l = user;
+    const lf_info *v = x->kind == QN_NAME ? leaf_info(l->lf, x->u.name) : NULL;
+    bool tile = x->kind == QN_IOTA || (v && v->kind == LF_VALUE && v->type.rank);
+    l->found = l->found || tile ||
+               (v && (l->block ? v->block == l->block : v->local && v->kind != LF_MEMORY));
+    if (x->kind == QN_LOAD) {
+        const lf_info *m = leaf_info(l->lf, x->u.load.base);
+        l->found = l->found || !m || m->mutable_;
+    }
+    return !l->found;
+}
+
+/* The bound as an expression of what is known where the block begins; NULL if there is none. */
+static qn_expr *early(leaf *lf, const qn_lin *l, int block)
+{
+    for (int names = 1; names >= 0; names--) {
+        qn_expr *x = qn_lin_expr(lf->facts, l, names == 1);
+        late_names late = {lf, block, false};
+        qn_visit(x, see_late, &late);
+        if (!late.found) {
+            return x;
+        }
+    }
+    return NULL;
+}
+
+static void trim_axis(leaf *lf, const lf_consumer *c, int block, qn_block *out)
+{
+    int64_t n = leaf_const(lf, c->extent);
+    const lf_lane *lane = leaf_lane_of(lf, c->axis);
+    if (n < 1 || (lane && lane->whole) || leaf_is_flat(lf, (qn_axis){c->axis, c->extent}) ||
+        leaf_trim_of(lf, c->axis)) {
+        return;
+    }
+    qn_expr *least = NULL;
+    for (int k = 0; k < c->common.count; k++) {
+        qn_expr *x = early(lf, c->common.at[k], block);
+        if (x) {
+            least = least ? qn_op2(lf->ir, QN_OP_MIN, least, x) : x;
+        }
+    }
+    if (!least) {
+        return;
+    }
+    qn_buf base = qn_buf_of(lf->scratch);
+    qn_buf_printf(&base, "%%%sn", c->axis);
+    qn_sym name = leaf_fresh(lf, base.text);
+    qn_type t = {QN_I64, 0, NULL};
+    qn_env_define(lf->env, &(qn_bound){.name = name, .kind = QN_BOUND_VALUE, .type = t});
+    leaf_define(lf, name, LF_VALUE, t);
+    qn_expr *count = qn_op3(lf->ir, QN_OP_CLAMP, least, qn_int(lf->ir, 0), qn_int(lf->ir, n));
+    qn_block_push(lf->ir, out, qn_let(lf->ir, name, count));
+    QN_PUSH(lf->scratch, &lf->trims, ((lf_trim){c->axis, name}));
+}
+
+void leaf_trim(leaf *lf, const lf_consumers *c, int block, qn_block *out)
+{
+    for (int k = 0; k < c->count; k++) {
+        trim_axis(lf, &c->at[k], block, out);
+    }
+}
+
+/* An axis that nothing contracts or renames, and that every store drops beyond a bound, is walked
+ * to that bound in the whole nest. */
+typedef struct whole_nest {
+    leaf *lf;
+    lf_consumers consumers;
+} whole_nest;
+
+static bool see_contracted(void *user, const qn_expr *x)
+{
+    whole_nest *w = user;
+    if (x->kind == QN_AXOP) {
+        for (int k = 0; k < x->u.axop.nover; k++) {
+            leaf_consume(w->lf, &w->consumers, x->u.axop.over[k], qn_extent_n(1), NULL);
+        }
+    } else if (x->kind == QN_AS) {
+        for (int k = 0; k < x->u.as.npairs; k++) {
+            leaf_consume(w->lf, &w->consumers, x->u.as.pairs[k].from, qn_extent_n(1), NULL);
+            leaf_consume(w->lf, &w->consumers, x->u.as.pairs[k].to, qn_extent_n(1), NULL);
+        }
+    }
+    return true;
+}
+
+static void see_stored(void *user, qn_stmt *s)
+{
+    whole_nest *w = user;
+    if (s->kind != QN_STORE) {
+        return;
+    }
+    const qn_exprs *i = &s->u.store.index;
+    qn_type t = leaf_type(w->lf, qn_load(w->lf->ir, s->u.store.base, i->at, i->count, false, NULL));
+    for (int k = 0; k < t.rank; k++) {
+        lf_bounds b = leaf_store_bounds(w->lf, s, t.axes[k].name);
+        leaf_consume(w->lf, &w->consumers, t.axes[k].name, t.axes[k].extent, &b);
+    }
+}
+
+qn_block leaf_pretrim(leaf *lf, const qn_stmt *nest)
+{
+    whole_nest w = {.lf = lf};
+    qn_block out = {0};
+    qn_block_visit(&nest->u.loop.body, see_contracted, &w);
+    qn_block_stmts(&nest->u.loop.body, see_stored, &w);
+    leaf_trim(lf, &w.consumers, 0, &out);
+    return out;
+}
+
+/* ---------------------------------------------------------------- positions along lanes */
+
+/* The form of x split: coefficient of the lane axis, the other axes, and the scalar rest. */
+typedef struct split_form {
+    int64_t lane_coef;
+    qn_expr *axes; /* sum over the other axes, instantiated, or NULL */
+    const qn_lin *base;
+    bool ok;
+} split_form;
+
+static qn_expr *times(leaf *lf, int64_t c, qn_expr *x)
+{
+    return c == 1 ? x : qn_op2(lf->ir, QN_OP_MUL, x, qn_int(lf->ir, c));
+}
+
+static qn_expr *add(leaf *lf, qn_expr *a, qn_expr *b)
+{
+    return !a ? b : !b ? a : qn_op2(lf->ir, QN_OP_ADD, a, b);
+}
+
+static split_form split(leaf *lf, const qn_lin *l, const lf_ctx *ctx, qn_sym lane)
+{
+    split_form s = {.base = l, .ok = l != NULL};
+    int64_t reach = 0;
+    for (int k = 0; l && k < l->n; k++) {
+        const qn_term *t = l->at[k].term;
+        int64_t c = l->at[k].c;
+        if (!t->tile) {
+            continue;
+        }
+        int64_t n = t->kind == QN_TERM_IOTA ? leaf_const(lf, t->axis.extent) : -1;
+        if (n < 1 || n > 1 << 16 || c > 64 || c < -64) {
+            s.ok = false;
+            return s;
+        }
+        reach += (c < 0 ? -c : c) * n;
+        s.base = qn_lin_without(lf->facts, s.base, t);
+        qn_expr *at = leaf_axis_at(ctx, t->axis.name);
+        if (t->axis.name == lane) {
+            s.lane_coef = c;
+            if (at && at->kind == QN_OP) { /* index + lane:chunk */
+                s.axes = add(lf, s.axes, times(lf, c, at->u.op.args.at[0]));
+            }
+        } else {
+            s.axes = add(lf, s.axes,
+                         times(lf, c, at ? at : qn_iota(lf->ir, t->axis.name, t->axis.extent)));
+        }
+    }
+    s.ok = s.ok && s.base && s.lane_coef && reach < 1 << 24;
+    return s;
+}
+
+static qn_op mirrored(qn_op op)
+{
+    switch ((int)op) {
+    case QN_OP_LT:
+        return QN_OP_GT;
+    case QN_OP_LE:
+        return QN_OP_GE;
+    case QN_OP_GT:
+        return QN_OP_LT;
+    case QN_OP_GE:
+        return QN_OP_LE;
+    default:
+        return op;
+    }
+}
+
+static qn_sym lane_in(leaf *lf, const qn_expr *x, const lf_ctx *ctx)
+{
+    qn_type t = leaf_type(lf, x);
+    if (ctx->lane) {
+        return leaf_type_has(&t, ctx->lane) ? ctx->lane : NULL;
+    }
+    for (int k = 0; k < lf->nlanes; k++) {
+        if (leaf_type_has(&t, lf->lanes[k].axis) && !leaf_axis_at(ctx, lf->lanes[k].axis)) {
+            return lf->lanes[k].axis;
+        }
+    }
+    return NULL;
+}
+
+static qn_expr *lane_iota(leaf *lf, const lf_ctx *ctx, const qn_expr *x, qn_sym lane)
+{
+    qn_expr *at = leaf_axis_at(ctx, lane);
+    if (at) {
+        return at->kind == QN_OP ? at->u.op.args.at[1] : at;
+    }
+    qn_type t = leaf_type(lf, x);
+    return qn_iota(lf->ir, lane, qn_type_axis(&t, lane)->extent);
+}
+
+qn_expr *leaf_positions(leaf *lf, qn_expr *x, const lf_ctx *ctx)
+{
+    bool cast = x->u.op.op == QN_OP_CAST;
+    if (cast && x->u.op.cast != QN_F32 && x->u.op.cast != QN_F64) {
+        return NULL;
+    }
+    for (int k = 0; k < x->u.op.args.count; k++) {
+        qn_type t;
+        if (!qn_type_infer(lf->env, x->u.op.args.at[k], &t) ||
+            (t.dtype != QN_I64 && t.dtype != QN_INT_LIT)) {
+            return NULL;
+        }
+    }
+    qn_sym lane = lane_in(lf, x, ctx);
+    if (!lane) {
+        return NULL;
+    }
+    qn_ir *ir = lf->ir;
+    const qn_lin *l = qn_lin_of(lf->facts, leaf_expand(lf, x->u.op.args.at[0]));
+    if (!cast) {
+        l = qn_lin_sub(lf->facts, l, qn_lin_of(lf->facts, leaf_expand(lf, x->u.op.args.at[1])));
+    }
+    split_form s = split(lf, l, ctx, lane);
+    if (!s.ok) {
+        return NULL;
+    }
+    qn_op op = x->u.op.op;
+    qn_expr *iota = qn_cast(ir, QN_I32, lane_iota(lf, ctx, x, lane));
+    if (cast) { /* f32(base + axes) +- c * f32(i) */
+        qn_expr *scalar =
+            qn_cast(ir, x->u.op.cast, add(lf, qn_lin_expr(lf->facts, s.base, false), s.axes));
+        int64_t c = s.lane_coef;
+        qn_expr *lanes = qn_cast(ir, x->u.op.cast, iota);
+        if (c != 1 && c != -1) {
+            lanes = qn_op2(ir, QN_OP_MUL, lanes, qn_float(ir, (double)(c < 0 ? -c : c)));
+        }
+        return qn_op2(ir, c < 0 ? QN_OP_SUB : QN_OP_ADD, scalar, lanes);
+    }
+    /* base + axes + c * i OP 0, with the 64-bit base held so near that the sum fits 32 bits */
+    if (s.lane_coef > 0) { /* -base - axes - c * i: c * i stays right of the comparison */
+        s = split(lf, qn_lin_scale(lf->facts, l, -1), ctx, lane);
+        op = mirrored(op);
+        if (!s.ok) {
+            return NULL;
+        }
+    }
+    qn_expr *base = qn_cast(ir, QN_I32,
+                            qn_op3(ir, QN_OP_CLAMP, qn_lin_expr(lf->facts, s.base, false),
+                                   qn_int(ir, -(1 << 29)), qn_int(ir, 1 << 29)));
+    if (s.axes) {
+        base = qn_op2(ir, QN_OP_ADD, base, qn_cast(ir, QN_I32, s.axes));
+    }
+    int64_t c = -s.lane_coef;
+    qn_expr *right = c == 1 ? iota : qn_op2(ir, QN_OP_MUL, iota, qn_int(ir, c));
+    return qn_op2(ir, op, base, right);
+}
+
+/* ---------------------------------------------------------------- guards that are not needed */
+
+typedef struct proving {
+    leaf *lf;
+    qn_facts *facts;
+    bool guard; /* one was left in the loop at hand */
+} proving;
+
+static qn_expr *drop_guard(void *user, qn_expr *x)
+{
+    proving *p = user;
+    if (x->kind != QN_LOAD || !x->u.load.guarded) {
+        return x;
+    }
+    if (qn_inside(p->facts, x->u.load.base, &x->u.load.index)) {
+        return qn_load(p->lf->ir, x->u.load.base, x->u.load.index.at, x->u.load.index.count, false,
+                       NULL);
+    }
+    p->guard = true;
+    return x;
+}
+
+/* True if the block holds no loop. */
+static bool prove_block(proving *p, qn_block *b)
+{
+    leaf *lf = p->lf;
+    bool inner = true;
+    for (int k = 0; k < b->count; k++) {
+        qn_stmt *s = b->at[k];
+        qn_stmt_rewrite(lf->ir, s, false, drop_guard, p);
+        if (s->kind == QN_STORE && !qn_attr_find(&s->attrs, "in") &&
+            qn_inside(p->facts, s->u.store.base, &s->u.store.index)) {
+            qn_attr_add(lf->ir, &s->attrs, "in", NULL, 0);
+        }
+        if (s->kind == QN_FOR) {
+            inner = false;
+            bool outside = p->guard;
+            p->guard = false;
+            qn_facts_push(p->facts);
+            qn_facts_enter_loop(p->facts, s);
+            bool innermost = prove_block(p, &s->u.loop.body);
+            qn_facts_pop(p->facts);
+            if (innermost && p->guard && s->u.loop.ncarries) {
+                qn_remark(lf->cx, "W-GUARD", s->place, "of index %s", s->u.loop.iters[0].name);
+            }
+            p->guard = outside;
+        } else if (s->kind == QN_IF) {
+            qn_facts_push(p->facts);
+            qn_facts_assume(p->facts, s->u.branch.cond, true);
+            inner = prove_block(p, &s->u.branch.then) && inner;
+            qn_facts_pop(p->facts);
+            qn_facts_push(p->facts);
+            qn_facts_assume(p->facts, s->u.branch.cond, false);
+            inner = prove_block(p, &s->u.branch.other) && inner;
+            qn_facts_pop(p->facts);
+        }
+        qn_facts_stmt(p->facts, s);
+    }
+    return inner;
+}
+
+void leaf_prove(leaf *lf, const qn_stmt *launch, qn_stmt *nest)
+{
+    proving p = {lf, qn_facts_kernel(lf->scratch, lf->ir, lf->kernel), false};
+    for (int k = 0; k < lf->kernel->body.count && lf->kernel->body.at[k] != launch; k++) {
+        const qn_stmt *s = lf->kernel->body.at[k];
+        if (s->kind == QN_LET || s->kind == QN_BUF) {
+            qn_facts_stmt(p.facts, s);
+        }
+    }
+    qn_facts_push(p.facts);
+    qn_facts_enter_loop(p.facts, nest);
+    prove_block(&p, &nest->u.loop.body);
+    qn_facts_pop(p.facts);
+}
