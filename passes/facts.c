@@ -73,7 +73,7 @@ const qn_type *qn_facts_memory(const qn_facts *f, qn_sym memory)
     return n ? n->memory : NULL;
 }
 
-const qn_expr *qn_facts_value(const qn_facts *f, qn_sym name)
+qn_expr *qn_facts_value(const qn_facts *f, qn_sym name)
 {
     const qn_fact_name *n = qn_fact_find(f, name);
     return n ? n->x : NULL;
@@ -187,7 +187,7 @@ static bool unstable(void *user, const qn_expr *x)
            (x->kind == QN_AXOP && !qn_axop_is_reduce(x->u.axop.op));
 }
 
-void qn_facts_let(qn_facts *f, qn_sym name, const qn_expr *x)
+void qn_facts_let(qn_facts *f, qn_sym name, qn_expr *x)
 {
     qn_dtype d = qn_dtype_settle(qn_facts_dtype(f, x));
     bool sees = !qn_contains(x, unstable, f);

@@ -84,7 +84,7 @@ void qn_facts_enter_launch(qn_facts *f, const qn_block *launch);
 /* For the inside of a loop: indices with their bounds, end names, carries (unknown). */
 void qn_facts_enter_loop(qn_facts *f, const qn_stmt *loop);
 void qn_facts_iter(qn_facts *f, const qn_iter *it);
-void qn_facts_let(qn_facts *f, qn_sym name, const qn_expr *x);
+void qn_facts_let(qn_facts *f, qn_sym name, qn_expr *x);
 /* A scalar condition that holds (or, value false, fails) here. */
 void qn_facts_assume(qn_facts *f, const qn_expr *cond, bool value);
 /* A name of which nothing is known but its type. */
@@ -96,7 +96,7 @@ void qn_facts_variable(qn_facts *f, qn_sym name, const qn_lin *lo, const qn_lin 
 /* What is behind a name. */
 bool qn_facts_is_input(const qn_facts *f, qn_sym memory); /* not written here: loads are stable */
 const qn_type *qn_facts_memory(const qn_facts *f, qn_sym memory); /* or NULL */
-const qn_expr *qn_facts_value(const qn_facts *f, qn_sym name);    /* right side of a let or NULL */
+qn_expr *qn_facts_value(const qn_facts *f, qn_sym name);          /* right side of a let or NULL */
 qn_dtype qn_facts_dtype(const qn_facts *f, const qn_expr *x);     /* QN_NO_TYPE: unknown */
 bool qn_facts_is_index(const qn_facts *f, qn_sym name);
 /* True if x or anything its lets stand for differs between elements of a tile, or may. */

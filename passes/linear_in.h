@@ -25,7 +25,7 @@ typedef struct qn_fact_name {
     qn_sym name;
     qn_dtype dtype;
     const qn_lin *value;   /* an integer: what it stands for; NULL: the name is a term */
-    const qn_expr *x;      /* a let that may be inlined, or NULL */
+    qn_expr *x;            /* a let that may be inlined, or NULL */
     const qn_type *memory; /* a tensor or buf */
     bool input, dim, index, tile;
     bool fixed;                    /* made for a loop, but before it: does not vary with it */

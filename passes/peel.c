@@ -78,10 +78,14 @@ static bool is_mask(const peeler *p, const qn_stmt *s)
     return s->kind == QN_LET && s->u.let.nnames == 1 && qn_symset_has(&p->masks, s->u.let.names[0]);
 }
 
-/* Masks that nothing mentions any more. */
+/* Masks that nothing mentions any more, in the block and in the branches of its ifs. */
 static void drop_masks(peeler *p, qn_block *b)
 {
     for (int n = b->count - 1; n >= 0; n--) {
+        if (b->at[n]->kind == QN_IF) {
+            drop_masks(p, &b->at[n]->u.branch.then);
+            drop_masks(p, &b->at[n]->u.branch.other);
+        }
         if (!is_mask(p, b->at[n])) {
             continue;
         }
@@ -94,6 +98,19 @@ static void drop_masks(peeler *p, qn_block *b)
             b->count--;
         } else { /* still a value, and true here */
             qn_attr_remove(&b->at[n]->attrs, "mask");
+        }
+    }
+}
+
+static void find_masks(peeler *p, const qn_block *b)
+{
+    for (int n = 0; n < b->count; n++) {
+        const qn_stmt *s = b->at[n];
+        if (s->kind == QN_LET && qn_attr_find(&s->attrs, "mask")) {
+            qn_symset_add(p->t->cx->scratch, &p->masks, s->u.let.names[0]);
+        } else if (s->kind == QN_IF) {
+            find_masks(p, &s->u.branch.then);
+            find_masks(p, &s->u.branch.other);
         }
     }
 }
@@ -165,15 +182,9 @@ static const qn_piece *clip(peeler *p, const qn_iter *it, qn_expr *start, qn_exp
 
 static void peel_loop(qn_tool *t, qn_env *env, qn_stmt *loop, qn_block *out)
 {
-    qn_arena *scratch = t->cx->scratch;
     const qn_iter *it = &loop->u.loop.iters[0];
     peeler p = {.t = t, .ir = t->ir, .loop = loop, .out = out};
-    for (int n = 0; n < loop->u.loop.body.count; n++) {
-        const qn_stmt *s = loop->u.loop.body.at[n];
-        if (s->kind == QN_LET && qn_attr_find(&s->attrs, "mask")) {
-            qn_symset_add(scratch, &p.masks, s->u.let.names[0]);
-        }
-    }
+    find_masks(&p, &loop->u.loop.body);
     qn_expr *start = NULL, *from = NULL;
     for (int n = 0; n < loop->attrs.count; n++) {
         const qn_attr *a = &loop->attrs.at[n];

@@ -699,6 +699,23 @@ static bool round_pieces(const grid *g, qn_intervals may, qn_intervals must, res
     return true;
 }
 
+/* What holds but for the data may reach further than what is walked. */
+static void clip_full(const grid *g, result *out)
+{
+    qn_facts *f = g->f;
+    int kept = 0;
+    for (int k = 0; k < out->nfull && out->npieces == 1; k++) {
+        qn_interval w = out->pieces[0], *full = &out->full[k];
+        const qn_lin *a = qn_lin_max(f, full->lo, w.lo);
+        const qn_lin *b = qn_lin_min(f, full->hi, up(g, w.hi));
+        b = qn_lin_max(f, a, b);
+        if (a && b && on_grid(g, a)) {
+            out->full[kept++] = (qn_interval){a, b};
+        }
+    }
+    out->nfull = kept;
+}
+
 /* Enters the body's values: phase one knows nothing of the index, so that what is solved holds
  * before the loop; at hand it has its bounds. */
 static void enter_body(ranges *r, qn_stmt *loop, bool at_hand)
@@ -762,6 +779,57 @@ static void mark_mask(ranges *r, qn_stmt *loop, const qn_stmt *mask)
             }
         }
     }
+}
+
+/* ---------------------------------------------------------------- a mask in two parts */
+
+typedef struct parts { /* of a conjunction; NULL: there is none */
+    qn_expr *data;     /* reads memory at the loop's positions */
+    qn_expr *plain;    /* the rest */
+} parts;
+
+static bool reads_position(void *user, const qn_expr *x)
+{
+    const qn_box *b = user;
+    return x->kind == QN_LOAD && (qn_mentions_axis(x, b->axis) || qn_mentions_name(x, b->index));
+}
+
+static void split_mask(ranges *r, qn_expr *e, parts *p, int depth)
+{
+    if (e->kind == QN_OP && e->u.op.op == QN_OP_AND && depth < 40) {
+        split_mask(r, e->u.op.args.at[0], p, depth + 1);
+        split_mask(r, e->u.op.args.at[1], p, depth + 1);
+        return;
+    }
+    qn_expr *x = qn_facts_inline(r->f, e);
+    bool data = !x || qn_contains(x, reads_position, r->box);
+    qn_expr *let = e->kind == QN_NAME && data ? qn_facts_value(r->f, e->u.name) : NULL;
+    if (let && depth < 40) {
+        split_mask(r, let, p, depth + 1);
+        return;
+    }
+    qn_expr **to = data ? &p->data : &p->plain;
+    *to = *to ? qn_op2(r->ir, QN_OP_AND, *to, e) : e;
+}
+
+/* %keep = data and plain becomes %in = plain !mask, %keep = data and %in: where plain is known to
+ * hold, the data alone decides, and the ends of the memory are out of the way. */
+static void separate(ranges *r, qn_stmt *loop, qn_stmt *mask, const parts *p)
+{
+    qn_ir *ir = r->ir;
+    qn_sym name = fresh(r, loop->u.loop.iters[0].name, "in");
+    qn_stmt *let = qn_let(ir, name, p->plain);
+    qn_attr_add(ir, &let->attrs, "mask", NULL, 0);
+    qn_attr_remove(&mask->attrs, "mask");
+    mask->u.let.x = qn_op2(ir, QN_OP_AND, p->data, qn_name(ir, name));
+    qn_block body = {0};
+    for (int32_t k = 0; k < loop->u.loop.body.count; k++) {
+        if (loop->u.loop.body.at[k] == mask) {
+            qn_block_push(ir, &body, let);
+        }
+        qn_block_push(ir, &body, loop->u.loop.body.at[k]);
+    }
+    loop->u.loop.body = body;
 }
 
 /* The body becomes: if the blocks' values may meet, the body, else the carries as they are. */
@@ -864,6 +932,7 @@ static void bound_loop(ranges *r, qn_stmt *loop)
     r->row_values.count = 0;
     r->reads_data = false;
     result res = {0};
+    parts p = {0};
     bool candidates;
     qn_facts_push(f);
     enter_body(r, loop, false);
@@ -872,8 +941,18 @@ static void bound_loop(ranges *r, qn_stmt *loop)
         const qn_expr *e = mask->u.let.x;
         grid g = {f, box.lo, box.size};
         qn_box_open(&box);
-        qn_intervals may = qn_box_may(&box, e, true), must = qn_box_must(&box, e);
-        if (!round_pieces(&g, may, must, &res)) {
+        qn_intervals may = qn_box_may(&box, e, true), must = {0};
+        if (r->reads_data) {
+            split_mask(r, mask->u.let.x, &p, 0);
+        }
+        if (!r->reads_data || (p.data && p.plain)) {
+            must = qn_box_must(&box, p.plain ? p.plain : e);
+        }
+        bool known = round_pieces(&g, may, must, &res);
+        if (known && p.data) {
+            clip_full(&g, &res);
+        }
+        if (!known) {
             res = (result){.pieces = {{box.lo, box.hi}}, .npieces = 1};
         }
     }
@@ -889,6 +968,10 @@ static void bound_loop(ranges *r, qn_stmt *loop)
     }
     mark_mask(r, loop, mask);
     set_ranges(r, loop, &res);
+    const qn_expr *whole = mask->u.let.x;
+    if (p.data && p.plain) {
+        separate(r, loop, mask, &p);
+    }
     if (box.hull) {
         qn_remark(r->cx, "W-HULL", loop->place, "loop over %s", it->name);
     }
@@ -900,7 +983,7 @@ static void bound_loop(ranges *r, qn_stmt *loop)
         box.unknown = (qn_exprs){0};
         enter_body(r, loop, true);
         qn_box_open(&box);
-        qn_expr *cond = qn_box_test(&box, mask->u.let.x);
+        qn_expr *cond = qn_box_test(&box, whole);
         qn_facts_pop(f);
         if (cond) {
             qn_facts_push(f);

@@ -151,7 +151,7 @@ static void forget_facts(void *user, qn_stmt *s)
     qn_attr_remove(&s->attrs, "in");
 }
 
-/* A text from outside promises: bare loads and !in are proved again by `ranges`, or stay guarded.
+/* A text from outside promises: bare loads and !in are proved again by `bare`, or stay guarded.
  */
 static void distrust(qn_build *b)
 {
@@ -279,7 +279,7 @@ qn_status qn_build_plan(qn_build *b, const char *form, const char *stop, bool co
     bool reparse = (b->options->flags & QN_COMPILE_REPARSE) != 0;
     qn_pipeline_options po = {.stop = stop, .reparse = reparse, .verify = reparse};
     if (leaf) {
-        po.only = trusted ? "" : "ranges";
+        po.only = trusted ? "" : "bare";
     }
     const char *name = b->kernel->name;
     if (!qn_pipeline_run(&cx, &out->file, name, &po)) {
