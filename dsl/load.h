@@ -10,16 +10,16 @@
 #include "ir/ir.h"
 
 typedef struct qn_dsl_options {
-    /* Serves `require "name"` with the text of a sibling file, or NULL; may itself be NULL. The text
-     * stays valid until the load returns. */
+    /* Serves `require "name"` with the text of a sibling file, or NULL; may itself be NULL. The
+     * text stays valid until the load returns. */
     const char *(*read)(void *user, const char *name, size_t *length);
     void *user;
     int64_t fuel;      /* VM instructions; 0: 50 million */
     int64_t max_bytes; /* of Lua's memory; 0: 64 MiB */
 } qn_dsl_options;
 
-/* Runs the text. `pick` chooses one of a table of named specs; NULL: the file returns one spec (or a
- * table of one). The result and all it holds live in ir's arena. NULL: errors are in d. */
+/* Runs the text. `pick` chooses one of a table of named specs; NULL: the file returns one spec (or
+ * a table of one). The result and all it holds live in ir's arena. NULL: errors are in d. */
 const qn_host_value *qn_dsl_load(qn_ir *ir, const char *path, const char *text, size_t length,
                                  const char *pick, const qn_dsl_options *options, qn_diags *d);
 

@@ -1,0 +1,225 @@
+-- The module that a spec requires. Constructors make tagged tables, which the frontend reads; masks
+-- compose with & | ~ since functions and masks share a metatable. `inner` is what C gives, `own` the
+-- builtins on scalars.
+local inner, own = ...
+local tagged, tag_of, fail = inner.tagged, inner.tag_of, inner.fail
+local qn = {}
+for name, f in pairs(own) do
+  qn[name] = f
+end
+
+---------------------------------------------------------------- masks
+
+local mask = { __metatable = false }
+
+local function is_mask(x)
+  local tag = tag_of(x)
+  return type(x) == "function" or type(x) == "boolean" or tag == "and" or tag == "or" or tag == "not" or tag == "document"
+end
+
+local function need_mask(x)
+  if not is_mask(x) then
+    fail("E-MASK", "a mask is a function (b, h, i, j) or a combination of masks, not a " .. type(x), "combine with & | ~")
+  end
+  return x
+end
+
+function mask.__band(a, b)
+  return tagged("and", { need_mask(a), need_mask(b) }, 1, mask)
+end
+
+function mask.__bor(a, b)
+  return tagged("or", { need_mask(a), need_mask(b) }, 1, mask)
+end
+
+function mask.__bnot(a)
+  return tagged("not", { need_mask(a) }, 1, mask)
+end
+
+-- Masks can be called like functions, by Lua itself too.
+local function holds(m, b, h, i, j)
+  local tag = tag_of(m)
+  if type(m) == "boolean" then
+    return m
+  elseif tag == "and" then
+    return holds(m[1], b, h, i, j) and holds(m[2], b, h, i, j)
+  elseif tag == "or" then
+    return holds(m[1], b, h, i, j) or holds(m[2], b, h, i, j)
+  elseif tag == "not" then
+    return not holds(m[1], b, h, i, j)
+  elseif tag then
+    fail("E-MASK", "a document mask needs data, so it cannot be called here")
+  end
+  return m(b, h, i, j)
+end
+
+function mask.__call(m, b, h, i, j)
+  return holds(m, b, h, i, j)
+end
+
+inner.set_function_metatable { __band = mask.__band, __bor = mask.__bor, __bnot = mask.__bnot, __metatable = false }
+
+---------------------------------------------------------------- declarations
+
+local dtypes = { bool = true, u8 = true, i8 = true, i16 = true, i32 = true, i64 = true, f16 = true, bf16 = true, f32 = true, f64 = true }
+
+local function need_name(name, what)
+  if type(name) ~= "string" or not name:find("^[%a_][%w_]*$") then
+    fail("E-NAME", what .. " wants a name of letters, digits and _ as its first argument", 'for example "slope"')
+  end
+end
+
+local function need_dtype(dtype, what)
+  if not dtypes[dtype] then
+    fail("E-DTYPE", what .. " wants an element type, not " .. tostring(dtype), "one of bool u8 i8 i16 i32 i64 f16 bf16 f32 f64")
+  end
+end
+
+-- A run-time input that the kernel reads: slope[h] in a kernel function (0-based).
+function qn.tensor(name, dtype, dims, options)
+  need_name(name, "qn.tensor")
+  need_dtype(dtype, "qn.tensor")
+  if type(dims) ~= "table" then
+    fail("E-DIMS", "qn.tensor wants a table of dimensions as its third argument", '{ "Hq", "Nk" } or {} with numbers')
+  end
+  local sample = type(options) == "table" and options.sample or nil
+  return tagged("tensor", { name = name, dtype = dtype, dims = dims, sample = sample, order = inner.next_order() }, 1, { __metatable = false })
+end
+
+-- A run-time scalar with a default.
+function qn.param(name, dtype, default)
+  need_name(name, "qn.param")
+  need_dtype(dtype, "qn.param")
+  if default ~= nil and type(default) ~= "number" and type(default) ~= "boolean" then
+    fail("E-DEFAULT", "the default of a parameter is a number, not a " .. type(default))
+  end
+  return tagged("param", { name = name, dtype = dtype, default = default, order = inner.next_order() }, 1, { __metatable = false })
+end
+
+-- A size as an integer inside kernel functions.
+function qn.dim(name)
+  need_name(name, "qn.dim")
+  return tagged("dim", { name = name }, 1, { __metatable = false })
+end
+
+qn.last = tagged("position", { kind = "last" }, 1, { __metatable = false })
+qn.rows = tagged("position", { kind = "rows" }, 1, { __metatable = false })
+
+---------------------------------------------------------------- masks that need data
+
+function qn.document(cu)
+  if tag_of(cu) ~= "tensor" then
+    fail("E-DOCUMENT", "qn.document wants the tensor of offsets", 'qn.document(qn.tensor("cu", "i32", { "Ndoc+1" }))')
+  end
+  return tagged("document", { cu = cu }, 1, mask)
+end
+
+---------------------------------------------------------------- norms
+
+local norm = {}
+local named = { __metatable = false }
+
+-- qn.norm.softmax, and qn.norm.softmax { sink = T }.
+function named.__call(n, options)
+  if options == nil then
+    return n
+  end
+  if type(options) ~= "table" or n.kind ~= "softmax" then
+    fail("E-NORM", "the norm " .. n.kind .. " has no options", "only softmax has one: { sink = .. }")
+  end
+  for key in pairs(options) do
+    if key ~= "sink" then
+      fail("E-NORM", "softmax has no option " .. tostring(key), "its only option is sink")
+    end
+  end
+  return tagged("norm", { kind = "softmax", sink = options.sink }, 1, named)
+end
+
+for _, kind in ipairs { "softmax", "sigmoid", "relu", "relu2", "linear", "none" } do
+  norm[kind] = tagged("norm", { kind = kind }, 1, named)
+end
+
+local parts = { stat = true, weight = true, rescale = true, finish = true }
+setmetatable(norm, {
+  __metatable = false,
+  __call = function(_, t)
+    if type(t) ~= "table" or type(t.weight) ~= "function" then
+      fail("E-NORM", "qn.norm wants a table with a function weight(s, m)", "qn.norm { stat = \"max\", weight = .., rescale = .., finish = .. }")
+    end
+    for key in pairs(t) do
+      if not parts[key] then
+        fail("E-NORM", "a norm has no part " .. tostring(key), "its parts are stat, weight, rescale and finish")
+      end
+    end
+    return tagged("norm", { kind = "user", stat = t.stat, weight = t.weight, rescale = t.rescale, finish = t.finish }, 1, { __metatable = false })
+  end,
+})
+qn.norm = norm
+
+---------------------------------------------------------------- the mechanism
+
+local group_knobs = { score = true, mask = true, scale = true, norm = true, out = true }
+local top_knobs = { name = true, position = true, outputs = true, heads = true }
+
+-- The known word nearest to a misspelt one: the fewest letters to change.
+local function nearest(word, ...)
+  local best, least = nil, 1e9
+  for _, known in ipairs { ... } do
+    for w in pairs(known) do
+      local row = {}
+      for k = 0, #w do
+        row[k] = k
+      end
+      for a = 1, #word do
+        local diagonal = row[0]
+        row[0] = a
+        for k = 1, #w do
+          local here = math.min(row[k] + 1, row[k - 1] + 1, diagonal + (word:byte(a) == w:byte(k) and 0 or 1))
+          diagonal, row[k] = row[k], here
+        end
+      end
+      if row[#w] < least or (row[#w] == least and w < best) then
+        best, least = w, row[#w]
+      end
+    end
+  end
+  return best
+end
+
+local function check_knobs(t, what, ...)
+  for key in pairs(t) do
+    local known = false
+    for _, set in ipairs { ... } do
+      known = known or set[key]
+    end
+    if not known and type(key) == "string" and key:byte(1) ~= 1 then
+      fail("E-KNOB", what .. " has no knob " .. key, "did you mean " .. nearest(key:sub(1, 40), ...) .. "?")
+    elseif type(key) ~= "string" then
+      fail("E-KNOB", what .. " takes names, not a list (" .. tostring(key) .. ")")
+    end
+  end
+end
+
+function qn.attention(t)
+  if type(t) ~= "table" then
+    fail("E-SPEC", "qn.attention wants a table of knobs", "qn.attention { mask = qn.causal }")
+  end
+  check_knobs(t, "qn.attention", group_knobs, top_knobs)
+  if t.heads ~= nil and type(t.heads) ~= "table" then
+    fail("E-HEADS", "heads wants a list of groups", "heads = { { when = function(h) .. end, mask = .. }, { .. } }")
+  end
+  for _, g in ipairs(t.heads or {}) do
+    if type(g) ~= "table" then
+      fail("E-HEADS", "a group of heads is a table of knobs, not a " .. type(g))
+    end
+    check_knobs(g, "a group of heads", group_knobs, { when = true })
+  end
+  local spec = {}
+  for key, value in pairs(t) do
+    spec[key] = value
+  end
+  spec.name = spec.name or "attention"
+  return tagged("attention", spec, 1)
+end
+
+return qn
