@@ -49,14 +49,21 @@ void qn_arena_fini(qn_arena *a)
     a->head = NULL;
 }
 
+/* Where the next piece may start, so that its address is a multiple of align. */
+static size_t place(const block *b, size_t align)
+{
+    uintptr_t data = (uintptr_t)b + HEADER;
+    return (size_t)(((data + b->used + align - 1) & ~(uintptr_t)(align - 1)) - data);
+}
+
 void *qn_arena_alloc(qn_arena *a, size_t size, size_t align)
 {
     block *b = a->head;
-    size_t at = b ? (b->used + align - 1) & ~(align - 1) : 0;
+    size_t at = b ? place(b, align) : 0;
     if (!b || at > b->size || size > b->size - at) {
         size_t want = b && b->size < ((size_t)1 << 24) ? b->size * 2 : BLOCK_MIN;
-        if (want < size) {
-            want = size;
+        if (want < size || want - size < align) {
+            want = size + align;
         }
         if (size > SIZE_MAX / 2) {
             longjmp(*a->oom, 1);
@@ -67,7 +74,7 @@ void *qn_arena_alloc(qn_arena *a, size_t size, size_t align)
         }
         *b = (block){a->head, want, 0};
         a->head = b;
-        at = 0;
+        at = place(b, align);
     }
     b->used = at + size;
     return memset((char *)b + HEADER + at, 0, size);

@@ -27,6 +27,10 @@ Test(base, arena_zeroes_and_aligns_and_releases)
     cr_assert(small[0] == 0 && small[2] == 0);
     double *d = QN_NEW(&arena, double);
     cr_assert_eq((uintptr_t)d % alignof(double), 0u);
+    for (size_t align = 1; align <= 256; align *= 2) {
+        qn_arena_alloc(&arena, 1, 1);
+        cr_assert_eq((uintptr_t)qn_arena_alloc(&arena, 5, align) % align, 0u);
+    }
     qn_mark m = qn_arena_mark(&arena);
     char *big = qn_arena_alloc(&arena, 1 << 20, 64);
     memset(big, 1, 1 << 20);
