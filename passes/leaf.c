@@ -10,6 +10,7 @@
  * The schedule gives the lane axes and their width (`lanes i 16`), and register blocks
  * (`block j 4`); everything else is derived: which products and reductions share a loop, what
  * lives in registers, what in task buffers, what is packed and where, how far an edge is walked. */
+#include "ir/lex.h"
 #include "passes/leaf_internal.h"
 
 #include <stdarg.h>
@@ -95,7 +96,7 @@ qn_sym leaf_fresh(leaf *lf, const char *base)
         qn_buf b = qn_buf_of(lf->scratch);
         qn_buf_printf(&b, "%s%d", base, k);
         qn_sym s = qn_intern(lf->ir, b.text);
-        if (!qn_names_has(lf->names, s)) {
+        if (!qn_names_has(lf->names, s) && !qn_word_is_reserved(s)) {
             qn_names_add(lf->names, s);
             return s;
         }

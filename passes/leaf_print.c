@@ -55,6 +55,31 @@ static bool overruns(leaf *lf, const lf_ctx *ctx, qn_axis a)
     return leaf_is_lane(lf, a.name) && (n < 1 || b < 1 || n % b != 0);
 }
 
+/* A bare load is inside along the whole axis, not along a chunk that sticks out. */
+static bool load_overruns(leaf *lf, const qn_expr *load, const lf_ctx *ctx)
+{
+    if (!ctx->lane || !leaf_axis_at(ctx, ctx->lane) || load->u.load.guarded) {
+        return false;
+    }
+    qn_type t = leaf_type(lf, load);
+    const qn_axis *a = qn_type_axis(&t, ctx->lane);
+    return a && overruns(lf, ctx, *a);
+}
+
+/* x where the lanes are inside the axis, `other` in those that stick out. */
+static qn_expr *inside_only(leaf *lf, qn_expr *x, const lf_ctx *ctx, qn_axis a, qn_expr *other)
+{
+    qn_ir *ir = lf->ir;
+    if (!overruns(lf, ctx, a)) {
+        return x;
+    }
+    qn_expr *at = leaf_axis_at(ctx, a.name), *chunk = at->u.op.args.at[1];
+    qn_expr *left = qn_op2(ir, QN_OP_SUB, qn_extent_expr(ir, a.extent), at->u.op.args.at[0]);
+    left = qn_op3(ir, QN_OP_CLAMP, left, qn_int(ir, 0), qn_extent_expr(ir, chunk->u.iota.extent));
+    qn_expr *c = qn_op2(ir, QN_OP_LT, qn_cast(ir, QN_I32, chunk), qn_cast(ir, QN_I32, left));
+    return qn_op3(ir, QN_OP_SELECT, c, x, other);
+}
+
 static qn_expr *from_buffer(leaf *lf, const lf_info *v, const lf_ctx *ctx)
 {
     const lf_info *m = leaf_info(lf, v->buf);
@@ -147,8 +172,8 @@ qn_expr *leaf_inst(leaf *lf, qn_expr *x, const lf_ctx *ctx)
         for (int k = 0; k < x->u.load.index.count; k++) {
             args[k] = leaf_inst(lf, x->u.load.index.at[k], ctx);
         }
-        return qn_load(ir, x->u.load.base, args, x->u.load.index.count, x->u.load.guarded,
-                       x->u.load.pad);
+        return qn_load(ir, x->u.load.base, args, x->u.load.index.count,
+                       x->u.load.guarded || load_overruns(lf, x, ctx), x->u.load.pad);
     case QN_OP: {
         if (x->u.op.op == QN_OP_CAST || qn_op_is_compare(x->u.op.op)) {
             qn_expr *p = leaf_positions(lf, x, ctx);
@@ -641,14 +666,23 @@ static qn_expr *product_step(body *b, const lf_item *it, const lf_ctx *ctx, qn_e
                              const qn_sym *flat, int nflat)
 {
     leaf *lf = b->g->lf;
+    bool across = false;
+    for (int k = 0; k < it->nover; k++) {
+        across = across || it->over[k] == it->lane;
+    }
     qn_expr *x = leaf_inst(lf, it->a, ctx);
     if (!it->b) {
+        x = across ? inside_only(lf, x, ctx, b->g->lane, identity(lf, it->op, it->type.dtype)) : x;
         x = nflat ? qn_axop1(lf->ir, it->op, x, flat, nflat) : x;
         return combine(lf, it->op, acc, x);
     }
     qn_dtype t = it->type.dtype;
     x = to_dtype(lf, x, it->a, t);
     qn_expr *y = to_dtype(lf, leaf_inst(lf, it->b, ctx), it->b, t);
+    if (across) {
+        x = inside_only(lf, x, ctx, b->g->lane, identity(lf, it->op, t));
+        y = inside_only(lf, y, ctx, b->g->lane, identity(lf, it->op, t));
+    }
     if (nflat) {
         x = qn_op2(lf->ir, QN_OP_MUL, x, y);
         return qn_op2(lf->ir, QN_OP_ADD, acc, qn_axop1(lf->ir, QN_AX_REDUCE_SUM, x, flat, nflat));
@@ -761,6 +795,9 @@ static void print_reduction(body *b, const lf_item *it, qn_sym carry)
     for (int k = 0; k < it->nover; k++) {
         const qn_expr *at = leaf_axis_at(&b->ctx, it->over[k]);
         bool kept = it->over[k] == b->g->lane.name;
+        if (kept) {
+            x = inside_only(lf, x, &b->ctx, b->g->lane, identity(lf, it->op, it->type.dtype));
+        }
         if (!kept && (!at || at->kind == QN_OP)) {
             over[n++] = at ? at->u.op.args.at[1]->u.iota.name : it->over[k];
         }
@@ -786,7 +823,12 @@ static void print_store(body *b, const lf_item *it)
     qn_stmt *out = qn_store(lf->ir, s->u.store.base, index, s->u.store.index.count, x);
     out->u.store.mode = s->u.store.mode;
     out->u.store.order = s->u.store.order;
+    const qn_axis *lane = b->g->lane.name ? qn_type_axis(&it->type, b->g->lane.name) : NULL;
+    bool out_of_it = lane && overruns(lf, &b->ctx, *lane);
     for (int k = 0; k < s->attrs.count; k++) {
+        if (out_of_it && strcmp(s->attrs.at[k].name, "in") == 0) {
+            continue;
+        }
         qn_attr_add(lf->ir, &out->attrs, s->attrs.at[k].name, s->attrs.at[k].args,
                     s->attrs.at[k].nargs);
     }
