@@ -354,3 +354,90 @@ qn_status qn_check(qn_ctx *cx, qn_source source, const qn_options *options, cons
     qn_kernel_destroy(made);
     return s;
 }
+
+/* ---------------------------------------------------------------- counts */
+
+static qn_status count_oracle(qn_build *b, const qn_plan_build *p, qn_kernel *k,
+                              const qn_call *call, qn_count_result *out)
+{
+    int n;
+    qn_arg *args = qn_args_of_call(&b->arena, k, call, &n);
+    qn_interp_options o = {.mode = QN_TYPED};
+    qn_interp_result r;
+    if (!qn_interp(p->file, p->kernel, args, n, &o, &r, &b->diags)) {
+        return QN_E_SPEC;
+    }
+    const qn_array *x = find_array(r.outs, r.nouts, "counts");
+    if (!x) {
+        return QN_E_INTERNAL;
+    }
+    out->tiles = x->i[0];
+    out->elements = x->i[1];
+    return QN_OK;
+}
+
+/* Runs the kernel with counters in it, and the very same text in the interpreter. */
+static qn_status count(qn_build *b, qn_kernel *k, const qn_plan_build *plans, int nplans,
+                       const qn_call *call, qn_count_result *machine, qn_count_result *oracle)
+{
+    int at = qn_kernel_arg_index(k, "counts");
+    if (at != call->nargs) {
+        qn_diag_add(&b->diags, QN_ERROR, "E-COUNT", (qn_place){0},
+                    "this kernel has no loop to count");
+        return QN_E_ARG;
+    }
+    int64_t counts[2] = {0, 0}, shape[1] = {2};
+    DLTensor t = {
+        .data = counts, .device = {kDLCPU, 0}, .ndim = 1, .dtype = {kDLInt, 64, 1}, .shape = shape};
+    const DLTensor **list = QN_NEWN(&b->arena, const DLTensor *, call->nargs + 1);
+    memcpy(list, call->args, sizeof *list * (size_t)call->nargs);
+    list[at] = &t;
+    qn_call c = *call;
+    c.args = list;
+    c.nargs = call->nargs + 1;
+    qn_status s = run_with_workspace(k, &c);
+    if (s != QN_OK && s != QN_E_INDEX) {
+        qn_diag_add(&b->diags, QN_ERROR, "E-RUN", (qn_place){0}, "%s",
+                    call->message && call->message[0] ? call->message : qn_status_text(s));
+        return s;
+    }
+    machine->tiles = counts[0];
+    machine->elements = counts[1];
+    counts[0] = counts[1] = 0;
+    const char *plan = qn_kernel_plan(k, &c);
+    for (int p = 0; p < nplans; p++) {
+        if (nplans == 1 || (plan && strcmp(plan, plans[p].form) == 0)) {
+            return count_oracle(b, &plans[p], k, &c, oracle);
+        }
+    }
+    return QN_E_INTERNAL;
+}
+
+qn_status qn_count(qn_ctx *cx, qn_source source, const qn_options *options, const qn_call *call,
+                   qn_count_result *machine, qn_count_result *oracle)
+{
+    qn_kernel *volatile k = NULL;
+    jmp_buf oom;
+    qn_build b;
+    qn_build_init(&b, cx, &oom);
+    if (setjmp(oom)) {
+        qn_kernel_destroy(k);
+        qn_build_fini(&b, QN_E_MEMORY);
+        return QN_E_MEMORY;
+    }
+    qn_build_start(&b);
+    qn_status s = qn_build_source(&b, source, options);
+    const char *forms[QN_MAX_PLANS];
+    qn_plan_build plans[QN_MAX_PLANS];
+    int n = s == QN_OK ? qn_build_forms(&b, forms) : 0;
+    for (int p = 0; p < n && s == QN_OK; p++) {
+        s = qn_build_plan(&b, forms[p], NULL, true, &plans[p]);
+    }
+    qn_kernel *made = NULL;
+    s = s == QN_OK ? qn_build_kernel(&b, plans, n, &made) : s;
+    k = made;
+    s = s == QN_OK ? count(&b, made, plans, n, call, machine, oracle) : s;
+    qn_build_fini(&b, s);
+    qn_kernel_destroy(made);
+    return s;
+}

@@ -138,7 +138,8 @@ static qn_status spec_pairs(qn_build *b, const qn_call *call, const qn_kernel *s
         s = qn_run(k, &c);
     }
     if (s != QN_OK && s != QN_E_INDEX) {
-        qn_diag_add(&b->diags, QN_ERROR, "E-RUN", (qn_place){0}, "%s", c.message && c.message[0] ? c.message : qn_status_text(s));
+        qn_diag_add(&b->diags, QN_ERROR, "E-RUN", (qn_place){0}, "%s",
+                    c.message && c.message[0] ? c.message : qn_status_text(s));
     }
     *pairs = 0;
     for (int64_t e = 0; e < total; e++) {
