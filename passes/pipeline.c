@@ -21,15 +21,16 @@ const qn_pass *const qn_pipeline[] = {
     &qn_pass_stream, /* before loops: what a fold's loop can take along needs no loop of its own */
     &qn_pass_loops,
     &qn_pass_ranges, /* sees a loop as `0..N` once, with its masks in the body */
-    &qn_pass_peel, /* needs the facts of ranges */
-    &qn_pass_bare, /* the loops that peel made are those whose loads can be proved */
-    &qn_pass_leaf, /* what is left of tiles becomes loops over registers */
-    &qn_pass_dce, /* last, since every other pass leaves things behind */
+    &qn_pass_peel,   /* needs the facts of ranges */
+    &qn_pass_bare,   /* the loops that peel made are those whose loads can be proved */
+    &qn_pass_leaf,   /* what is left of tiles becomes loops over registers */
+    &qn_pass_dce,    /* last, since every other pass leaves things behind */
     NULL,
 };
 
 /* Known by name alone. */
 static const qn_pass *const on_request[] = {
+    &qn_pass_count,
     NULL,
 };
 

@@ -391,13 +391,13 @@ static void run_once(world *w, const spec *s, const char *path, const qn_ir_file
 {
     const qn_kernel_ir *k = qn_file_kernel(before, s->kernel[0] ? s->kernel : NULL);
     const qn_kernel_ir *l = qn_file_kernel(after, s->kernel[0] ? s->kernel : NULL);
-    call c = make_call(w, s, k, chosen);
+    call c = make_call(w, s, k, chosen), d = make_call(w, s, l, chosen);
     qn_interp_options o = {.mode = QN_EXACT};
     qn_interp_result a, b;
     bool good = qn_interp(before, k, c.args, c.count, &o, &a, &w->diags);
     cr_assert(good, "%s: %sbefore: %s", path, shape_text(w, s, chosen), errors_of(w));
     o.shuffle = 7; /* tasks in another order */
-    good = qn_interp(after, l, c.args, c.count, &o, &b, &w->diags);
+    good = qn_interp(after, l, d.args, d.count, &o, &b, &w->diags);
     cr_assert(good, "%s: %safter: %s", path, shape_text(w, s, chosen), errors_of(w));
     compare(w, s, path, &a, &b, chosen);
 }
