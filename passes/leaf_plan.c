@@ -213,16 +213,6 @@ static int put_item(plan *p, lf_item *it, int t)
         s->lane = it->lane;
     }
     QN_PUSH(lf->scratch, &p->steps.at[g].items, it);
-    int read = 2 * g + 2;
-    note_reads(p, it->a, read);
-    note_reads(p, it->b, read);
-    note_reads(p, it->init, read);
-    note_reads(p, it->x, read);
-    if (it->stmt) {
-        for (int k = 0; k < it->stmt->u.store.index.count; k++) {
-            note_reads(p, it->stmt->u.store.index.at[k], read);
-        }
-    }
     lf_info *v = it->name ? leaf_info(lf, it->name) : NULL;
     if (v) {
         v->block = p->block;
@@ -1220,6 +1210,57 @@ static bool other_read(leaf *lf, qn_expr *x, const qn_stmt *store)
     return o.other;
 }
 
+typedef struct memory_read {
+    leaf *lf;
+    const qn_stmt *store;
+    bool any, other; /* is the memory read; at other elements than those stored to */
+} memory_read;
+
+static bool see_memory(void *user, const qn_expr *x)
+{
+    memory_read *r = user;
+    if (x->kind == QN_LOAD && x->u.load.base == r->store->u.store.base) {
+        r->any = true;
+        for (int k = 0; k < x->u.load.index.count; k++) {
+            r->other = r->other || !qn_expr_equal(leaf_expand(r->lf, x->u.load.index.at[k]),
+                                                  r->store->u.store.index.at[k]);
+        }
+    }
+    return true;
+}
+
+/* The time after which the memory may be stored to: items of the same element may read what the
+ * store replaces in their own group. */
+static int after_memory_readers(plan *p, const qn_stmt *store, const qn_axis *axes, int naxes,
+                                qn_sym lane)
+{
+    leaf *lf = p->lf;
+    int t = 0;
+    for (int g = 0; g < p->steps.count; g++) {
+        lf_step *st = &p->steps.at[g];
+        bool same = same_key(st, axes, naxes, lane);
+        for (int k = 0; k < st->items.count; k++) {
+            lf_item *it = st->items.at[k];
+            memory_read strict = {lf, store, false, false}, loose = strict;
+            qn_expr *xs[4] = {it->a, it->b, it->x, it->init};
+            for (int n = 0; n < 4; n++) {
+                if (xs[n]) {
+                    qn_visit(leaf_expand(lf, xs[n]), see_memory, n < 2 ? &strict : &loose);
+                }
+            }
+            for (int n = 0; it->stmt && n < it->stmt->u.store.index.count; n++) {
+                qn_visit(it->stmt->u.store.index.at[n], see_memory, &strict);
+            }
+            if (strict.any || loose.other || (loose.any && (!same || it->kind == LF_RED))) {
+                t = later(t, 2 * g + 2);
+            } else if (loose.any) {
+                t = later(t, 2 * g + 1);
+            }
+        }
+    }
+    return t;
+}
+
 static void plan_store(plan *p, qn_stmt *s)
 {
     leaf *lf = p->lf;
@@ -1243,6 +1284,7 @@ static void plan_store(plan *p, qn_stmt *s)
     lf_info *m = leaf_info(lf, s->u.store.base);
     int t = m && m->mblock == p->block ? later(m->stored, m->read) : 0;
     if (leaf_is_small(lf, &space)) {
+        t = later(t, after_memory_readers(p, st, NULL, 0, NULL));
         t = later(t, ready(p, x, NULL, 0, NULL, false));
         for (int k = 0; k < n; k++) {
             t = later(t, ready(p, index[k], NULL, 0, NULL, false));
@@ -1256,6 +1298,7 @@ static void plan_store(plan *p, qn_stmt *s)
     it->x = x;
     it->stmt = st;
     it->type = space;
+    t = later(t, after_memory_readers(p, st, it->axes, it->naxes, it->lane));
     t = later(t, ready(p, x, it->axes, it->naxes, it->lane, false));
     for (int k = 0; k < n; k++) {
         t = later(t, ready(p, index[k], it->axes, it->naxes, it->lane, true));

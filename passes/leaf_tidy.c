@@ -21,6 +21,7 @@ typedef struct moving {
         qn_binding *at;
         int32_t count, cap;
     } same; /* moved names that another one already stands for */
+    bool indices; /* inside an index: only what is dear moves */
 } moving;
 
 static void note_defined(void *user, qn_stmt *s)
@@ -87,12 +88,28 @@ static bool worth(const qn_expr *x)
            (x->kind == QN_LOAD && x->u.load.index.count);
 }
 
-/* A division by zero or the like must not run where the loop would not. */
+static bool is_division(const qn_expr *x)
+{
+    return x->kind == QN_OP && (x->u.op.op == QN_OP_FLOORDIV || x->u.op.op == QN_OP_MOD);
+}
+
+/* A division by zero must not run where the loop would not. */
 static bool may_fail(void *user, const qn_expr *x)
 {
+    const moving *m = user;
+    if (!is_division(x)) {
+        return false;
+    }
+    const qn_lin *by = qn_lin_of(m->lf->facts, x->u.op.args.at[1]);
+    return !by || !qn_prove_ge0(m->lf->facts, qn_lin_plus(m->lf->facts, by, -1));
+}
+
+/* What is too dear to be computed anew for every address. */
+static bool is_dear_index(void *user, const qn_expr *x)
+{
     (void)user;
-    return x->kind == QN_OP && (x->u.op.op == QN_OP_FLOORDIV || x->u.op.op == QN_OP_MOD) &&
-           x->u.op.args.at[1]->kind != QN_LIT;
+    return is_division(x) || x->kind == QN_LOAD ||
+           (x->kind == QN_OP && x->u.op.op == QN_OP_SELECT);
 }
 
 static qn_expr *move_out(moving *m, qn_expr *x);
@@ -108,10 +125,20 @@ static qn_exprs move_all(moving *m, qn_exprs xs)
     return changed ? qn_exprs_of(m->lf->ir, args, xs.count) : xs;
 }
 
+static qn_exprs move_indices(moving *m, qn_exprs xs)
+{
+    bool outer = m->indices;
+    m->indices = true;
+    xs = move_all(m, xs);
+    m->indices = outer;
+    return xs;
+}
+
 static qn_expr *move_out(moving *m, qn_expr *x)
 {
     leaf *lf = m->lf;
-    if (worth(x) && !qn_contains(x, varies, m) && !qn_contains(x, may_fail, NULL)) {
+    if (worth(x) && (!m->indices || qn_contains(x, is_dear_index, NULL)) &&
+        !qn_contains(x, varies, m) && !qn_contains(x, may_fail, m)) {
         qn_expr *safe = qn_rewrite(lf->ir, x, guard_again, m);
         for (int k = 0; k < m->moved.count; k++) {
             if (qn_expr_equal(m->moved.at[k]->u.let.x, safe)) {
@@ -142,6 +169,13 @@ static qn_expr *move_out(moving *m, qn_expr *x)
             return copy;
         }
     }
+    if (x->kind == QN_LOAD) {
+        qn_exprs index = move_indices(m, x->u.load.index);
+        if (index.at != x->u.load.index.at) {
+            return qn_load(lf->ir, x->u.load.base, index.at, index.count, x->u.load.guarded,
+                           x->u.load.pad);
+        }
+    }
     return x;
 }
 
@@ -156,7 +190,7 @@ static void move_from(moving *m, qn_block *b)
             if (s->u.let.nnames == 1 && !s->attrs.count && worth(s->u.let.x)) {
                 const lf_info *v = leaf_info(lf, s->u.let.names[0]);
                 if (v && !v->type.rank && !qn_contains(s->u.let.x, varies, m) &&
-                    !qn_contains(s->u.let.x, may_fail, NULL)) {
+                    !qn_contains(s->u.let.x, may_fail, m)) {
                     s->u.let.x = qn_rewrite(lf->ir, s->u.let.x, guard_again, m);
                     int at = 0;
                     while (at < m->moved.count &&
@@ -180,6 +214,7 @@ static void move_from(moving *m, qn_block *b)
             s->u.let.x = move_out(m, s->u.let.x);
             break;
         case QN_STORE:
+            s->u.store.index = move_indices(m, s->u.store.index);
             s->u.store.x = move_out(m, s->u.store.x);
             break;
         case QN_YIELD:
