@@ -284,7 +284,7 @@ static bool has_tiles(const qn_stmt *nest)
 }
 
 /* Everything before the nest is known to the environment and to the facts. */
-static void enter_nest(leaf *lf, const qn_stmt *launch, const qn_stmt *nest)
+void leaf_enter_nest(leaf *lf, const qn_stmt *launch, const qn_stmt *nest)
 {
     lf->env = qn_env_push(qn_env_kernel(lf->ir, lf->file, lf->kernel));
     lf->facts = qn_facts_kernel(lf->scratch, lf->ir, lf->kernel);
@@ -338,7 +338,7 @@ static qn_stmt *turn(leaf *lf, const qn_stmt *launch, const qn_stmt *nest, bool 
         return NULL;
     }
     qn_stmt *copy = qn_stmt_copy(lf->ir, nest);
-    enter_nest(lf, launch, nest);
+    leaf_enter_nest(lf, launch, nest);
     find_lanes(lf, copy);
     if (!lf->nlanes) {
         leaf_refuse(lf, nest->place, "no lane axis is chosen for it");
@@ -362,8 +362,8 @@ static qn_stmt *turn(leaf *lf, const qn_stmt *launch, const qn_stmt *nest, bool 
     return copy;
 }
 
-static leaf *new_leaf(qn_pass_cx *cx, const qn_ir_file *f, qn_kernel_ir *k, const qn_stmt *nest,
-                      lf_walked *walked)
+leaf *leaf_new(qn_pass_cx *cx, const qn_ir_file *f, qn_kernel_ir *k, const qn_stmt *nest,
+               lf_walked *walked)
 {
     leaf *lf = QN_NEW(cx->scratch, leaf);
     lf->cx = cx;
@@ -397,7 +397,7 @@ static bool run(qn_pass_cx *cx, qn_ir_file *f, qn_kernel_ir *k)
             qn_stmt *leafed;
             do {
                 again = false;
-                lf = new_leaf(cx, f, k, nest, &walked);
+                lf = leaf_new(cx, f, k, nest, &walked);
                 leafed = turn(lf, launch, nest, &again);
             } while (again);
             if (leafed) {

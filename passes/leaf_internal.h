@@ -211,6 +211,12 @@ bool leaf_type_has(const qn_type *t, qn_sym axis);
 void leaf_stmt_reads(leaf *lf, const qn_stmt *s, void (*f)(leaf *, void *, const qn_expr *),
                      void *user); /* every expression of s and of what is nested in it */
 
+void leaf_enter_nest(leaf *lf, const qn_stmt *launch, const qn_stmt *nest);
+leaf *leaf_new(qn_pass_cx *cx, const qn_ir_file *f, qn_kernel_ir *k, const qn_stmt *nest,
+               lf_walked *walked);
+bool leaf_block_mentions(const qn_block *b, qn_sym name);
+qn_block leaf_rest(const qn_block *b, int at); /* statements from `at` on */
+
 /* ---------------------------------------------------------------- leaf_prepare.c */
 void leaf_unique(leaf *lf, qn_stmt *nest);
 void leaf_hoist(leaf *lf, qn_stmt *nest);
@@ -233,6 +239,8 @@ lf_bounds leaf_store_bounds(leaf *lf, const qn_stmt *store, qn_sym axis);
 void leaf_consume(leaf *lf, lf_consumers *c, qn_sym axis, qn_extent extent, const lf_bounds *b);
 /* Prints the counts of axes that every consumer ignores beyond a bound; they are in lf->trims. */
 void leaf_trim(leaf *lf, const lf_consumers *c, int block, qn_block *out);
+/* Where the axis ends for every store of the nest, or NULL. */
+qn_expr *leaf_axis_end(leaf *lf, const qn_stmt *nest, qn_sym axis);
 /* The same for axes of the whole nest. */
 qn_block leaf_pretrim(leaf *lf, const qn_stmt *nest);
 const lf_trim *leaf_trim_of(const leaf *lf, qn_sym axis);

@@ -909,14 +909,14 @@ static bool see_name(void *user, const qn_expr *x)
     return !m->found;
 }
 
-static bool block_mentions(const qn_block *b, qn_sym name)
+bool leaf_block_mentions(const qn_block *b, qn_sym name)
 {
     mention m = {name, false};
     qn_block_visit(b, see_name, &m);
     return m.found;
 }
 
-static qn_block rest_of(const qn_block *b, int at)
+qn_block leaf_rest(const qn_block *b, int at)
 {
     return (qn_block){b->at + at, b->count - at, b->count - at};
 }
@@ -981,7 +981,7 @@ static int after_readers(plan *p, qn_sym name, const qn_axis *axes, int naxes, q
         }
         if (st->nested) {
             qn_block one = {&st->nested, 1, 1};
-            t = block_mentions(&one, name) ? later(t, 2 * g + 2) : t;
+            t = leaf_block_mentions(&one, name) ? later(t, 2 * g + 2) : t;
         }
     }
     return t;
@@ -1072,9 +1072,10 @@ static void plan_loop(plan *p, const qn_block *body, int at)
         }
         lf_info *v = leaf_info(lf, c->name);
         lf_info *from = init->kind == QN_NAME ? leaf_info(lf, init->u.name) : NULL;
-        qn_block rest = rest_of(body, at + 1);
+        qn_block rest = leaf_rest(body, at + 1);
         if (from && from->buf && from->block == p->block && from->how == LF_RESULT &&
-            !block_mentions(&rest, from->name) && !block_mentions(&s->u.loop.body, from->name) &&
+            !leaf_block_mentions(&rest, from->name) &&
+            !leaf_block_mentions(&s->u.loop.body, from->name) &&
             qn_type_equal(&from->type, &c->type)) {
             v->buf = from->buf; /* the old carry dies here */
             v->lane = from->lane;
@@ -1107,8 +1108,8 @@ static qn_sym carry_of_result(plan *p, const qn_block *body, int at, qn_sym name
     for (int k = 0; k < n && k < end->u.yield.count; k++) {
         const qn_expr *y = end->u.yield.at[k];
         if (y->kind == QN_NAME && y->u.name == name) {
-            qn_block rest = rest_of(body, at + 1);
-            return block_mentions(&rest, targets[k].name) ? NULL : targets[k].name;
+            qn_block rest = leaf_rest(body, at + 1);
+            return leaf_block_mentions(&rest, targets[k].name) ? NULL : targets[k].name;
         }
     }
     return NULL;

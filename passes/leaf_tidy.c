@@ -20,7 +20,7 @@ typedef struct moving {
     struct {
         qn_binding *at;
         int32_t count, cap;
-    } same; /* moved names that another one already stands for */
+    } same;       /* moved names that another one already stands for */
     bool indices; /* inside an index: only what is dear moves */
 } moving;
 
@@ -108,8 +108,7 @@ static bool may_fail(void *user, const qn_expr *x)
 static bool is_dear_index(void *user, const qn_expr *x)
 {
     (void)user;
-    return is_division(x) || x->kind == QN_LOAD ||
-           (x->kind == QN_OP && x->u.op.op == QN_OP_SELECT);
+    return is_division(x) || x->kind == QN_LOAD || (x->kind == QN_OP && x->u.op.op == QN_OP_SELECT);
 }
 
 static qn_expr *move_out(moving *m, qn_expr *x);

@@ -262,6 +262,18 @@ static qn_expr *early(leaf *lf, const qn_lin *l, int block)
     return NULL;
 }
 
+static qn_expr *least_bound(leaf *lf, const lf_consumer *c, int block)
+{
+    qn_expr *least = NULL;
+    for (int k = 0; k < c->common.count; k++) {
+        qn_expr *x = early(lf, c->common.at[k], block);
+        if (x) {
+            least = least ? qn_op2(lf->ir, QN_OP_MIN, least, x) : x;
+        }
+    }
+    return least;
+}
+
 static void trim_axis(leaf *lf, const lf_consumer *c, int block, qn_block *out)
 {
     int64_t n = leaf_const(lf, c->extent);
@@ -270,13 +282,7 @@ static void trim_axis(leaf *lf, const lf_consumer *c, int block, qn_block *out)
         leaf_trim_of(lf, c->axis)) {
         return;
     }
-    qn_expr *least = NULL;
-    for (int k = 0; k < c->common.count; k++) {
-        qn_expr *x = early(lf, c->common.at[k], block);
-        if (x) {
-            least = least ? qn_op2(lf->ir, QN_OP_MIN, least, x) : x;
-        }
-    }
+    qn_expr *least = least_bound(lf, c, block);
     if (!least) {
         return;
     }
@@ -335,14 +341,31 @@ static void see_stored(void *user, qn_stmt *s)
     }
 }
 
-qn_block leaf_pretrim(leaf *lf, const qn_stmt *nest)
+static lf_consumers of_nest(leaf *lf, const qn_stmt *nest)
 {
     whole_nest w = {.lf = lf};
-    qn_block out = {0};
     qn_block_visit(&nest->u.loop.body, see_contracted, &w);
     qn_block_stmts(&nest->u.loop.body, see_stored, &w);
-    leaf_trim(lf, &w.consumers, 0, &out);
+    return w.consumers;
+}
+
+qn_block leaf_pretrim(leaf *lf, const qn_stmt *nest)
+{
+    qn_block out = {0};
+    lf_consumers c = of_nest(lf, nest);
+    leaf_trim(lf, &c, 0, &out);
     return out;
+}
+
+qn_expr *leaf_axis_end(leaf *lf, const qn_stmt *nest, qn_sym axis)
+{
+    lf_consumers c = of_nest(lf, nest);
+    for (int k = 0; k < c.count; k++) {
+        if (c.at[k].axis == axis) {
+            return least_bound(lf, &c.at[k], 0);
+        }
+    }
+    return NULL;
 }
 
 /* ---------------------------------------------------------------- positions along lanes */

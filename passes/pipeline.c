@@ -23,6 +23,7 @@ const qn_pass *const qn_pipeline[] = {
     &qn_pass_ranges, /* sees a loop as `0..N` once, with its masks in the body */
     &qn_pass_peel,   /* needs the facts of ranges */
     &qn_pass_bare,   /* the loops that peel made are those whose loads can be proved */
+    &qn_pass_strip, /* on tiles: leaf packs and blocks each panel */
     &qn_pass_leaf,   /* what is left of tiles becomes loops over registers */
     &qn_pass_hoist,  /* of the loops that leaf made */
     &qn_pass_dce,    /* last, since every other pass leaves things behind */

@@ -269,3 +269,41 @@ SWEEP(documents, "k_document", "@doc", 1)
 SWEEP(rows, "l_plain", "@rowsoft", 1)
 SWEEP(sigmoid, "m_sigmoid", "@sigmoid_tiled", 1)
 SWEEP(unfused, "n_unfused", "@unfused", 3)
+
+/* ---------------------------------------------------------------- panels */
+
+static void panels(const char *text, const char *kernel, const char *lines)
+{
+    outcome o = transform(qn_lab_read(&lab, text), kernel, lines, "strip", 8, 16);
+    cr_expect(count(o.text, " for ip in ") + count(o.text, " for jp in ") > 0, "no panels\n%s",
+              o.text);
+    compare("strip", &o, kernel, 0, 1);
+    o = transform(qn_lab_read(&lab, text), kernel, lines, "strip,leaf", 8, 16);
+    cr_expect(o.leaves > 0);
+    compare("strip,leaf", &o, kernel, 0, 1);
+}
+
+Test(leaf, panels_of_tiled)
+{
+    panels("tests/corpus/b_tiled.qir", "@causal_alibi", "strip i 16\nlanes i 8\nblock j 6");
+}
+
+Test(leaf, panels_of_sigmoid)
+{
+    panels("tests/corpus/m_sigmoid.qir", "@sigmoid_tiled", "strip i 8\nlanes i 8");
+}
+
+Test(leaf, panels_of_block_list)
+{
+    panels("tests/corpus/g_sparse.qir", "@block_csr", "strip i 8\nlanes i 8");
+}
+
+Test(leaf, panels_of_documents)
+{
+    panels("tests/corpus/k_document.qir", "@doc", "strip i 8\nlanes i 8");
+}
+
+Test(leaf, panels_of_mixture)
+{
+    panels("tests/corpus/f_sinks_mix.qir", "@mix", "strip i 8\nlanes i 8");
+}
