@@ -369,11 +369,17 @@ static qn_status choose_plan(run *r)
     return fail(r->call, QN_E_INTERNAL, "no plan accepts these sizes");
 }
 
-static void lay_out(run *r)
+enum { HUGE_SHIFT = 46 }; /* no machine has 2^46 bytes for one call */
+
+/* False: the sizes ask for more memory than there can be. */
+static bool lay_out(run *r)
 {
     int64_t at = 0;
     const qn_kernel *k = r->k;
     for (int b = 0; b < r->plan->code.nbufs; b++) {
+        if (r->buf_bytes[b] > (int64_t)1 << HUGE_SHIFT) {
+            return false;
+        }
         r->buf_offset[b] = at;
         at += up(r->buf_bytes[b]);
     }
@@ -403,8 +409,12 @@ static void lay_out(run *r)
     at += up(rows * words * (int64_t)sizeof(int64_t));
     r->scratch_offset = at;
     r->workers = r->call->parallel_for ? r->call->workers : qn_pool_threads(r->call->pool);
+    if (r->scratch_bytes > (int64_t)1 << HUGE_SHIFT) {
+        return false;
+    }
     at += up(r->scratch_bytes) * r->workers;
     r->total = at;
+    return true;
 }
 
 /* Everything up to, not including, the first write. */
@@ -458,8 +468,8 @@ static qn_status prepare(run *r, const qn_kernel *k, const qn_call *call)
     qn_status s = check_overlap(r);
     s = s == QN_OK ? bind_scalars(r) : s;
     s = s == QN_OK ? choose_plan(r) : s;
-    if (s == QN_OK) {
-        lay_out(r);
+    if (s == QN_OK && !lay_out(r)) {
+        return fail(call, QN_E_MEMORY, "these sizes need more memory than a machine has");
     }
     return s;
 }
