@@ -258,35 +258,6 @@ static void add_plan_condition(qn_build *b, qn_kernel_ir *k, const char *form)
     qn_attr_add(&b->ir, &k->attrs, "plan", &arg, 1);
 }
 
-static void note_work(void *user, qn_stmt *s)
-{
-    *(bool *)user |= s->kind == QN_FOR && s->u.loop.ncarries > 0;
-}
-
-static bool note_product(void *user, const qn_expr *x)
-{
-    *(bool *)user |= x->kind == QN_FOLD || (x->kind == QN_AXOP && x->u.axop.op == QN_AX_DOT);
-    return true;
-}
-
-/* A nest of products that leaf left as it was runs as scalar loops: that is said. */
-static void remark_plain(qn_build *b, const qn_kernel_ir *k)
-{
-    for (int s = 0; s < k->body.count; s++) {
-        const qn_stmt *l = k->body.at[s];
-        for (int n = 0; l->kind == QN_LAUNCH && n < l->u.launch.count; n++) {
-            const qn_stmt *nest = l->u.launch.at[n];
-            bool work = false;
-            qn_block_stmts(&nest->u.loop.body, note_work, &work);
-            qn_block_visit(&nest->u.loop.body, note_product, &work);
-            if (work && !qn_attr_find(&nest->attrs, "leaf")) {
-                qn_diag_add(&b->diags, QN_REMARK, "W-PLAIN", nest->place,
-                            "a nest is printed as plain scalar loops: right, and slow");
-            }
-        }
-    }
-}
-
 qn_status qn_build_plan(qn_build *b, const char *form, const char *stop, bool count,
                         qn_plan_build *out)
 {
@@ -321,7 +292,6 @@ qn_status qn_build_plan(qn_build *b, const char *form, const char *stop, bool co
         }
     }
     out->kernel = qn_file_kernel(out->file, name);
-    remark_plain(b, out->kernel);
     return qn_verify(out->file, &b->diags) ? QN_OK : QN_E_INTERNAL;
 }
 
