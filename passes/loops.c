@@ -15,6 +15,7 @@
  * Folds that stream left (form twopass, or a norm without rescale) are first written as the plain
  * statements they mean. */
 #include "ir/build.h"
+#include "passes/norms.h"
 #include "passes/sweep.h"
 
 #include <string.h>

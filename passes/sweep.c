@@ -7,6 +7,7 @@
  * is known. *mask* decides for each contraction what the overhang of the last block must look
  * like. *write* prints, level by level, the statements without the axis and the loop. */
 #include "passes/sweep.h"
+#include "passes/norms.h"
 
 #include "ir/build.h"
 
@@ -90,69 +91,6 @@ static const known *find_known(const sweep *w, qn_sym name)
         }
     }
     return NULL;
-}
-
-static qn_expr *zero_of(qn_ir *ir, qn_dtype t)
-{
-    return t == QN_BOOL           ? qn_bool(ir, false)
-           : qn_dtype_is_float(t) ? qn_float(ir, 0.0)
-                                  : qn_int(ir, 0);
-}
-
-/* The least value of an integer type; its magnitude alone is no literal of the type. */
-static qn_expr *least_int(qn_ir *ir, qn_dtype t)
-{
-    if (t == QN_U8) {
-        return qn_int(ir, 0);
-    }
-    int64_t most = (int64_t)((UINT64_C(1) << (8 * qn_dtype_bytes(t) - 1)) - 1);
-    return qn_op2(ir, QN_OP_SUB, qn_int(ir, -most), qn_int(ir, 1));
-}
-
-static qn_expr *greatest_int(qn_ir *ir, qn_dtype t)
-{
-    int64_t most = (int64_t)((UINT64_C(1) << (8 * qn_dtype_bytes(t) - 1)) - 1);
-    return qn_int(ir, t == QN_U8 ? 255 : most);
-}
-
-/* What a contraction of nothing gives. */
-static qn_expr *identity(qn_ir *ir, qn_axop op, qn_dtype t)
-{
-    bool real = qn_dtype_is_float(t);
-    switch ((int)op) {
-    case QN_AX_REDUCE_MAX:
-    case QN_AX_REDUCE_ARGMAX:
-        return real ? qn_float(ir, -INFINITY) : least_int(ir, t);
-    case QN_AX_REDUCE_MIN:
-    case QN_AX_REDUCE_ARGMIN:
-        return real ? qn_float(ir, INFINITY) : greatest_int(ir, t);
-    case QN_AX_REDUCE_PROD:
-        return real ? qn_float(ir, 1.0) : qn_int(ir, 1);
-    case QN_AX_REDUCE_ANY:
-        return qn_bool(ir, false);
-    case QN_AX_REDUCE_ALL:
-        return qn_bool(ir, true);
-    default:
-        return zero_of(ir, t);
-    }
-}
-
-static qn_expr *combine(qn_ir *ir, qn_axop op, qn_expr *a, qn_expr *b)
-{
-    switch ((int)op) {
-    case QN_AX_REDUCE_MAX:
-        return qn_op2(ir, QN_OP_MAX, a, b);
-    case QN_AX_REDUCE_MIN:
-        return qn_op2(ir, QN_OP_MIN, a, b);
-    case QN_AX_REDUCE_PROD:
-        return qn_op2(ir, QN_OP_MUL, a, b);
-    case QN_AX_REDUCE_ANY:
-        return qn_op2(ir, QN_OP_OR, a, b);
-    case QN_AX_REDUCE_ALL:
-        return qn_op2(ir, QN_OP_AND, a, b);
-    default:
-        return qn_op2(ir, QN_OP_ADD, a, b);
-    }
 }
 
 static bool over_axis(const qn_sym *over, int n, qn_sym axis)
@@ -665,15 +603,15 @@ static void write_dot(sweep *w, const item *i)
         w->bare = true;
     } else { /* mask what is not already zero, and what would spoil a zero */
         if (!z0) {
-            x = masked(w, condition_of(w, NULL), x, zero_of(w->ir, type_of(w, x).dtype));
+            x = masked(w, condition_of(w, NULL), x, qn_zero(w->ir, type_of(w, x).dtype));
         }
         if (!f1) {
-            y = masked(w, condition_of(w, NULL), y, zero_of(w->ir, type_of(w, y).dtype));
+            y = masked(w, condition_of(w, NULL), y, qn_zero(w->ir, type_of(w, y).dtype));
         }
     }
     qn_expr *part = qn_dot(w->ir, x, y, i->x->u.axop.over, i->x->u.axop.nover);
     qn_type type = type_of(w, part);
-    carry(w, i->names[0], type, zero_of(w->ir, type.dtype),
+    carry(w, i->names[0], type, qn_zero(w->ir, type.dtype),
           qn_op2(w->ir, QN_OP_ADD, qn_name(w->ir, i->names[0]), part));
 }
 
@@ -686,7 +624,7 @@ static void write_arg(sweep *w, const item *i)
     qn_ir *ir = w->ir;
     qn_expr *x = qn_cut_expr(&w->cut, i->x->u.axop.args.at[0]);
     qn_dtype dtype = type_of(w, x).dtype;
-    qn_expr *none = identity(ir, op, dtype);
+    qn_expr *none = qn_neutral(ir, op, dtype);
     const qn_sym *over = i->x->u.axop.over;
     int nover = i->x->u.axop.nover;
     qn_expr *v = guarded(w, i->x->u.axop.args.at[0], none, false);
@@ -705,7 +643,7 @@ static void write_arg(sweep *w, const item *i)
     qn_expr *better = qn_op2(ir, max ? QN_OP_GT : QN_OP_LT, top, old);
     qn_expr *global = qn_op2(ir, QN_OP_ADD, qn_name(ir, w->cut.index), where);
     qn_expr *at = qn_name(ir, i->names[0]);
-    carry(w, best, type, none, combine(ir, best_op, old, top));
+    carry(w, best, type, none, qn_combine(ir, best_op, old, top));
     carry(w, i->names[0], place, qn_int(ir, -1), qn_op3(ir, QN_OP_SELECT, better, global, at));
     w->bare = true;
 }
@@ -719,119 +657,15 @@ static void write_reduce(sweep *w, const item *i)
     }
     qn_expr *x = i->x->u.axop.args.at[0];
     qn_dtype dtype = type_of(w, qn_cut_expr(&w->cut, x)).dtype;
-    qn_expr *none = identity(w->ir, op, dtype);
+    qn_expr *none = qn_neutral(w->ir, op, dtype);
     bool harmless = op == QN_AX_REDUCE_SUM && zero_beyond(w, x);
     qn_expr *v = guarded(w, x, none, harmless);
     qn_expr *part = qn_axop1(w->ir, op, v, i->x->u.axop.over, i->x->u.axop.nover);
     carry(w, i->names[0], type_of(w, part), none,
-          combine(w->ir, op, qn_name(w->ir, i->names[0]), part));
+          qn_combine(w->ir, op, qn_name(w->ir, i->names[0]), part));
 }
 
 /* ---------------------------------------------------------------- norms */
-
-typedef struct calls {
-    qn_ir *ir;
-    const qn_norm *norm;
-} calls;
-
-/* rescale(a, b) and weight(s, m) in sums and finish become the norm's own expressions. */
-static qn_expr *expand_call(void *user, qn_expr *x)
-{
-    calls *c = user;
-    const qn_norm *n = c->norm;
-    if (x->kind != QN_OP || x->u.op.args.count != 2) {
-        return x;
-    }
-    qn_expr *const *a = x->u.op.args.at;
-    if (x->u.op.op == QN_OP_RESCALE && n->rescale) {
-        const qn_binding map[] = {{n->rescale_from, a[0]}, {n->rescale_to, a[1]}};
-        return qn_substitute(c->ir, n->rescale, map, 2);
-    }
-    if (x->u.op.op == QN_OP_WEIGHT && n->nargs > 0) {
-        const qn_binding map[] = {{n->args[0], a[0]}, {n->stat, a[1]}};
-        return qn_substitute(c->ir, n->weight, map, n->stat ? 2 : 1);
-    }
-    return x;
-}
-
-enum { MAX_NORM_NAMES = 64 };
-
-typedef struct bindings {
-    qn_binding at[MAX_NORM_NAMES];
-    int count;
-} bindings;
-
-static void bind(bindings *b, qn_sym name, qn_expr *x)
-{
-    for (int n = 0; n < b->count; n++) {
-        if (b->at[n].name == name) {
-            b->at[n].x = x;
-            return;
-        }
-    }
-    if (b->count < MAX_NORM_NAMES) {
-        b->at[b->count++] = (qn_binding){name, x};
-    }
-}
-
-static qn_expr *in_norm(qn_ir *ir, const qn_norm *norm, qn_expr *x, const bindings *b)
-{
-    calls c = {ir, norm};
-    return qn_substitute(ir, qn_rewrite(ir, x, expand_call, &c), b->at, b->count);
-}
-
-typedef struct counter {
-    qn_sym name;
-    int count;
-} counter;
-
-static bool count_name(void *user, const qn_expr *x)
-{
-    counter *c = user;
-    c->count += x->kind == QN_NAME && x->u.name == c->name;
-    return true;
-}
-
-static int uses_of(const qn_norm *norm, qn_sym arg)
-{
-    counter c = {arg, 0};
-    if (norm->stat) {
-        qn_visit(norm->stat_x, count_name, &c);
-    }
-    qn_visit(norm->weight, count_name, &c);
-    for (int n = 0; n < norm->nsums; n++) {
-        qn_visit(norm->sums[n].x, count_name, &c);
-    }
-    return c.count;
-}
-
-static bool is_one(const qn_expr *x)
-{
-    return x->kind == QN_LIT && x->u.lit.type == QN_FLT_LIT && x->u.lit.f == 1.0;
-}
-
-/* The sum over the axes of weight * e: a dot if e has all of them and the types agree. */
-static qn_expr *weighted_sum(qn_ir *ir, qn_env *env, qn_expr *weight, qn_expr *e,
-                             const qn_sym *over, int nover)
-{
-    if (is_one(e)) {
-        return qn_axop1(ir, QN_AX_REDUCE_SUM, weight, over, nover);
-    }
-    qn_type te, tw;
-    bool all = qn_type_infer(env, e, &te) && qn_type_infer(env, weight, &tw);
-    for (int n = 0; all && n < nover; n++) {
-        all = qn_type_axis(&te, over[n]) && qn_type_axis(&tw, over[n]);
-    }
-    if (all && te.dtype == tw.dtype && (te.dtype == QN_F32 || te.dtype == QN_F64)) {
-        return qn_dot(ir, weight, e, over, nover);
-    }
-    return qn_axop1(ir, QN_AX_REDUCE_SUM, qn_op2(ir, QN_OP_MUL, weight, e), over, nover);
-}
-
-static bool cheap(const qn_expr *x)
-{
-    return x->kind == QN_NAME || x->kind == QN_LIT || x->kind == QN_IOTA;
-}
 
 /* Carries the stat and the sums; by the laws of the norm alone. */
 static void write_fold(sweep *w, const item *i)
@@ -841,46 +675,46 @@ static void write_fold(sweep *w, const item *i)
     const qn_norm *norm = qn_file_norm(w->t->file, fold->u.fold.norm);
     const qn_sym *over = fold->u.fold.over;
     int nover = fold->u.fold.nover;
-    bindings m = {.count = 0};
-    bool finite[MAX_NORM_NAMES];
-    for (int n = 0; n < norm->nargs && n < fold->u.fold.args.count && n < MAX_NORM_NAMES; n++) {
+    qn_norm_values m = {.count = 0};
+    bool finite[QN_NORM_NAMES];
+    for (int n = 0; n < norm->nargs && n < fold->u.fold.args.count && n < QN_NORM_NAMES; n++) {
         qn_expr *x = fold->u.fold.args.at[n];
         finite[n] = finite_beyond(w, x);
         qn_expr *cut = qn_cut_expr(&w->cut, x);
-        if (!cheap(x) && uses_of(norm, norm->args[n]) > 1) {
+        if (!qn_norm_cheap(x) && qn_norm_uses(norm, norm->args[n]) > 1) {
             cut = emit_let(w, suffixed(w, norm->args[n], ""), cut);
         }
-        bind(&m, norm->args[n], cut);
+        qn_norm_bind(&m, norm->args[n], cut);
     }
     qn_expr *in = condition_of(w, fold->u.fold.where);
     qn_expr *factor = NULL;
     if (norm->stat) {
         qn_expr *none = qn_stat_identity(ir, norm->stat_op);
         qn_sym old = suffixed(w, norm->stat, "");
-        qn_expr *x = masked(w, in, in_norm(ir, norm, norm->stat_x, &m), none);
+        qn_expr *x = masked(w, in, qn_norm_expr(ir, norm, norm->stat_x, &m), none);
         qn_expr *part = qn_axop1(ir, norm->stat_op, x, over, nover);
         qn_type type = type_of(w, part);
         qn_env_define(w->env, &(qn_bound){.name = old, .kind = QN_BOUND_VALUE, .type = type});
         qn_expr *now = emit_let(w, suffixed(w, norm->stat, "1"),
-                                combine(ir, norm->stat_op, qn_name(ir, old), part));
+                                qn_combine(ir, norm->stat_op, qn_name(ir, old), part));
         carry(w, old, type, none, now);
-        bind(&m, norm->stat, now);
+        qn_norm_bind(&m, norm->stat, now);
         const qn_binding ends[] = {{norm->rescale_from, qn_name(ir, old)}, {norm->rescale_to, now}};
         qn_expr *law = qn_substitute(ir, norm->rescale, ends, 2);
-        factor = emit_let(w, qn_tool_fresh(w->t, "%f"), in_norm(ir, norm, law, &m));
+        factor = emit_let(w, qn_tool_fresh(w->t, "%f"), qn_norm_expr(ir, norm, law, &m));
     }
-    qn_expr *weight = masked(w, in, in_norm(ir, norm, norm->weight, &m), qn_float(ir, 0.0));
+    qn_expr *weight = masked(w, in, qn_norm_expr(ir, norm, norm->weight, &m), qn_float(ir, 0.0));
     weight = emit_let(w, qn_tool_fresh(w->t, "%w"), weight);
     for (int n = 0; n < norm->nsums; n++) {
-        qn_expr *e = in_norm(ir, norm, norm->sums[n].x, &m);
+        qn_expr *e = qn_norm_expr(ir, norm, norm->sums[n].x, &m);
         bool safe = in == NULL || finite_beyond(w, norm->sums[n].x);
-        for (int k = 0; k < norm->nargs && k < MAX_NORM_NAMES; k++) {
+        for (int k = 0; k < norm->nargs && k < QN_NORM_NAMES; k++) {
             safe = safe && (finite[k] || !qn_mentions_name(norm->sums[n].x, norm->args[k]));
         }
         if (!safe) { /* what is not finite beyond the end would spoil the zero weight there */
-            e = masked(w, in, e, zero_of(ir, type_of(w, e).dtype));
+            e = masked(w, in, e, qn_zero(ir, type_of(w, e).dtype));
         }
-        qn_expr *part = weighted_sum(ir, w->env, weight, e, over, nover);
+        qn_expr *part = qn_weighted_sum(ir, w->env, weight, e, over, nover);
         qn_sym sum = suffixed(w, norm->sums[n].name, "");
         qn_type type = type_of(w, part);
         qn_expr *kept = qn_name(ir, sum);
@@ -890,7 +724,7 @@ static void write_fold(sweep *w, const item *i)
             qn_type_union(w->env, both, 2, &type);
             kept = qn_op2(ir, QN_OP_MUL, kept, factor);
         }
-        carry(w, sum, type, zero_of(ir, type.dtype), qn_op2(ir, QN_OP_ADD, kept, part));
+        carry(w, sum, type, qn_zero(ir, type.dtype), qn_op2(ir, QN_OP_ADD, kept, part));
     }
 }
 
@@ -899,21 +733,21 @@ static void finish_fold(sweep *w, const item *i, int first, qn_block *out, qn_en
 {
     const qn_expr *fold = i->x;
     const qn_norm *norm = qn_file_norm(w->t->file, fold->u.fold.norm);
-    bindings m = {.count = 0};
+    qn_norm_values m = {.count = 0};
     for (int n = 0; n < norm->nargs && n < fold->u.fold.args.count; n++) {
-        bind(&m, norm->args[n], fold->u.fold.args.at[n]);
+        qn_norm_bind(&m, norm->args[n], fold->u.fold.args.at[n]);
     }
     int at = first;
     if (norm->stat) {
-        bind(&m, norm->stat, qn_name(w->ir, w->carries.at[at++].name));
+        qn_norm_bind(&m, norm->stat, qn_name(w->ir, w->carries.at[at++].name));
     }
     for (int n = 0; n < norm->nsums; n++) {
-        bind(&m, norm->sums[n].name, qn_name(w->ir, w->carries.at[at++].name));
+        qn_norm_bind(&m, norm->sums[n].name, qn_name(w->ir, w->carries.at[at++].name));
     }
     for (int n = 0; n < i->nnames && n < norm->nouts; n++) {
         for (int k = 0; k < norm->nfinish; k++) {
             if (norm->finish[k].name == norm->outs[n]) {
-                qn_expr *x = in_norm(w->ir, norm, norm->finish[k].x, &m);
+                qn_expr *x = qn_norm_expr(w->ir, norm, norm->finish[k].x, &m);
                 qn_stmt *s = qn_let(w->ir, i->names[n], x);
                 qn_block_push(w->ir, out, s);
                 qn_env_stmt(env, s);
@@ -1063,7 +897,7 @@ bool qn_sweep(qn_tool *t, qn_env *env, qn_block *b, qn_sym axis, int64_t size, b
 {
     sweep w = {.t = t, .ir = t->ir, .scratch = t->cx->scratch, .folds = folds};
     w.cut = (qn_cut){.ir = t->ir, .kernel = t->kernel, .axis = axis, .size = size};
-    if (!qn_axis_extent(b, axis, &w.cut.extent)) {
+    if (!qn_axis_extent(b, axis, size, &w.cut.extent)) {
         return false;
     }
     int64_t whole = qn_extent_const(env, w.cut.extent);
@@ -1114,86 +948,6 @@ bool qn_sweep(qn_tool *t, qn_env *env, qn_block *b, qn_sym axis, int64_t size, b
     *b = out;
     qn_set_level(t->ir, t->kernel, "tiled");
     return true;
-}
-
-/* ---------------------------------------------------------------- folds without streaming */
-
-static qn_expr *push_let(qn_tool *t, qn_env *env, qn_block *out, qn_sym name, qn_expr *x)
-{
-    qn_stmt *s = qn_let(t->ir, name, x);
-    qn_block_push(t->ir, out, s);
-    qn_env_stmt(env, s);
-    return qn_name(t->ir, name);
-}
-
-static qn_sym norm_name(qn_tool *t, qn_sym base)
-{
-    char text[96];
-    snprintf(text, sizeof text, "%%%.80s", base);
-    return qn_tool_fresh(t, text);
-}
-
-/* Data and constants spoil no zero weight. */
-static bool is_data(const qn_expr *x)
-{
-    while (x->kind == QN_OP && x->u.op.op == QN_OP_CAST) {
-        x = x->u.op.args.at[0];
-    }
-    return x->kind == QN_LOAD || (x->kind == QN_LIT && isfinite(x->u.lit.f));
-}
-
-static qn_expr *select_if(qn_ir *ir, qn_expr *c, qn_expr *x, qn_expr *other)
-{
-    return c ? qn_op3(ir, QN_OP_SELECT, c, x, other) : x;
-}
-
-void qn_unfold(qn_tool *t, qn_env *env, const qn_stmt *fold, qn_block *out)
-{
-    qn_ir *ir = t->ir;
-    const qn_expr *x = fold->u.let.x;
-    const qn_norm *norm = qn_file_norm(t->file, x->u.fold.norm);
-    const qn_sym *over = x->u.fold.over;
-    int nover = x->u.fold.nover;
-    bindings m = {.count = 0};
-    for (int n = 0; n < norm->nargs && n < x->u.fold.args.count; n++) {
-        qn_expr *a = x->u.fold.args.at[n];
-        if (!cheap(a) && uses_of(norm, norm->args[n]) > 1) {
-            a = push_let(t, env, out, norm_name(t, norm->args[n]), a);
-        }
-        bind(&m, norm->args[n], a);
-    }
-    qn_expr *in = x->u.fold.where;
-    if (in && in->kind != QN_NAME) {
-        in = push_let(t, env, out, qn_tool_fresh(t, "%in"), in);
-    }
-    if (norm->stat) {
-        qn_expr *s = select_if(ir, in, in_norm(ir, norm, norm->stat_x, &m),
-                               qn_stat_identity(ir, norm->stat_op));
-        bind(&m, norm->stat,
-             push_let(t, env, out, norm_name(t, norm->stat),
-                      qn_axop1(ir, norm->stat_op, s, over, nover)));
-    }
-    qn_expr *weight =
-        push_let(t, env, out, qn_tool_fresh(t, "%w"),
-                 select_if(ir, in, in_norm(ir, norm, norm->weight, &m), qn_float(ir, 0.0)));
-    for (int n = 0; n < norm->nsums; n++) {
-        qn_expr *e = in_norm(ir, norm, norm->sums[n].x, &m);
-        qn_type type;
-        if (in && !is_data(e) && qn_type_infer(env, e, &type)) {
-            e = select_if(ir, in, e, zero_of(ir, type.dtype));
-        }
-        bind(&m, norm->sums[n].name,
-             push_let(t, env, out, norm_name(t, norm->sums[n].name),
-                      weighted_sum(ir, env, weight, e, over, nover)));
-    }
-    for (int n = 0; n < fold->u.let.nnames && n < norm->nouts; n++) {
-        for (int k = 0; k < norm->nfinish; k++) {
-            if (norm->finish[k].name == norm->outs[n]) {
-                push_let(t, env, out, fold->u.let.names[n],
-                         in_norm(ir, norm, norm->finish[k].x, &m));
-            }
-        }
-    }
 }
 
 /* ---------------------------------------------------------------- blocks of a nest */

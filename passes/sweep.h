@@ -21,10 +21,6 @@
  * a remark says why if something of the axis is there. */
 bool qn_sweep(qn_tool *t, qn_env *env, qn_block *b, qn_sym axis, int64_t size, bool folds);
 
-/* A fold as statements without it, each norm name bound by a let: the stat, the weight, the sums,
- * the results. They are appended to *out. */
-void qn_unfold(qn_tool *t, qn_env *env, const qn_stmt *fold, qn_block *out);
-
 /* Runs f on every block of the nest, inner ones first, with the names visible at its start. */
 void qn_each_block(qn_tool *t, void (*f)(qn_tool *t, qn_env *env, qn_block *b, void *user),
                    void *user);

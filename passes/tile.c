@@ -301,7 +301,7 @@ static bool tile_nest(qn_tool *t)
         }
         qn_extent extent;
         int at = par_index(t->par, axis);
-        if (qn_axis_extent(&t->par->u.loop.body, axis, &extent)) {
+        if (qn_axis_extent(&t->par->u.loop.body, axis, INT64_MAX, &extent)) {
             tile_axis(t, axis, extent, size, -1);
         } else if (at >= 0) {
             tile_index(t, at, size);

@@ -191,6 +191,7 @@ void qn_block_rename(qn_ir *ir, qn_block *b, const qn_binding *map, int n)
 
 typedef struct extents {
     qn_sym axis;
+    int64_t above;
     qn_extent found;
     int count; /* different dims met */
 } extents;
@@ -198,7 +199,8 @@ typedef struct extents {
 static bool note_extent(void *user, const qn_expr *x)
 {
     extents *e = user;
-    if (x->kind == QN_IOTA && x->u.iota.name == e->axis && x->u.iota.extent.dim) {
+    if (x->kind == QN_IOTA && x->u.iota.name == e->axis &&
+        (x->u.iota.extent.dim || x->u.iota.extent.n > e->above)) {
         if (e->count == 0) {
             e->found = x->u.iota.extent;
             e->count = 1;
@@ -209,9 +211,9 @@ static bool note_extent(void *user, const qn_expr *x)
     return true;
 }
 
-bool qn_axis_extent(const qn_block *b, qn_sym axis, qn_extent *out)
+bool qn_axis_extent(const qn_block *b, qn_sym axis, int64_t above, qn_extent *out)
 {
-    extents e = {.axis = axis};
+    extents e = {.axis = axis, .above = above};
     qn_block_visit(b, note_extent, &e);
     *out = e.found;
     return e.count == 1;
@@ -368,8 +370,13 @@ static void cut_store(qn_cut *c, qn_stmt *s, const qn_type *memory)
     s->u.store.index = (qn_exprs){at, old.count};
 }
 
-static const qn_type *param_type(const qn_kernel_ir *k, qn_sym name)
+static const qn_type *memory_type(const qn_kernel_ir *k, qn_sym name)
 {
+    for (int n = 0; k && n < k->body.count; n++) {
+        if (k->body.at[n]->kind == QN_BUF && k->body.at[n]->u.buf.name == name) {
+            return &k->body.at[n]->u.buf.type;
+        }
+    }
     for (int n = 0; k && n < k->params.count; n++) {
         if (k->params.at[n].name == name) {
             return &k->params.at[n].type;
@@ -381,7 +388,7 @@ static const qn_type *param_type(const qn_kernel_ir *k, qn_sym name)
 void qn_cut_stmt(qn_cut *c, qn_stmt *s)
 {
     if (s->kind == QN_STORE) {
-        cut_store(c, s, param_type(c->kernel, s->u.store.base));
+        cut_store(c, s, memory_type(c->kernel, s->u.store.base));
         return;
     }
     qn_stmt_rewrite(c->ir, s, false, cut_node, c);

@@ -23,7 +23,7 @@ void qn_symset_add(qn_arena *a, qn_symset *s, qn_sym name);
 typedef struct qn_tool {
     qn_pass_cx *cx;
     qn_ir *ir;
-    const qn_ir_file *file;
+    qn_ir_file *file;
     qn_kernel_ir *kernel;
     qn_names *names;  /* every name of the kernel; fresh ones are added */
     qn_env *env;      /* dims, params, and what the body defined so far */
@@ -62,9 +62,9 @@ bool qn_stmt_mentions(const qn_stmt *s, qn_sym name);
 /* Replaces names by expressions throughout a block. */
 void qn_block_rename(qn_ir *ir, qn_block *b, const qn_binding *map, int n);
 
-/* The extent of iota axis in the block, if it is one dim everywhere; false if there is none or
- * several. An axis that is already cut has a constant extent. */
-bool qn_axis_extent(const qn_block *b, qn_sym axis, qn_extent *out);
+/* The extent of iota axis in the block, if it is the same everywhere; false if there is none or
+ * several. An axis that is already cut has a constant extent: only those above `above` count. */
+bool qn_axis_extent(const qn_block *b, qn_sym axis, int64_t above, qn_extent *out);
 
 /* Is x, or one of the names that vary with the axis, mentioned? */
 typedef struct qn_cut {
