@@ -3,13 +3,12 @@
  * Types and scopes; see type.h.
  * One recursive function types an expression bottom-up: operands first, then the rule of the op,
  * then the union of the axes. Scopes are a chain of small arrays, with a hash table where a block
- * defines many names. A fold is typed through its norm's own expressions with the norm's names
- * bound to types, not through the expansion, so that its cost stays that of its text. */
+ * defines many names. Folds are in type_norm.c. */
 #include "ir/type.h"
 
 #include "ir/build.h"
 #include "ir/print.h"
-#include "ir/walk.h"
+#include "ir/type_in.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -89,7 +88,7 @@ void qn_env_define(qn_env *e, const qn_bound *b)
     }
 }
 
-static void define(qn_env *e, qn_sym name, qn_bound_kind kind, qn_type type)
+void qn_type_define(qn_env *e, qn_sym name, qn_bound_kind kind, qn_type type)
 {
     qn_env_define(e, &(qn_bound){.name = name, .kind = kind, .type = type});
 }
@@ -163,7 +162,7 @@ static const char *extent_text(const qn_env *e, qn_extent x)
     return b.text;
 }
 
-static bool unite(qn_env *e, const qn_type *ts, int n, qn_place place, qn_type *out)
+bool qn_type_unite(qn_env *e, const qn_type *ts, int n, qn_place place, qn_type *out)
 {
     qn_axis axes[QN_MAX_AXES];
     int rank = ts[0].rank;
@@ -207,12 +206,12 @@ static bool unite(qn_env *e, const qn_type *ts, int n, qn_place place, qn_type *
 
 bool qn_type_union(qn_env *e, const qn_type *ts, int n, qn_type *out)
 {
-    return unite(e, ts, n, (qn_place){0}, out);
+    return qn_type_unite(e, ts, n, (qn_place){0}, out);
 }
 
 /* The type without the axes worked over, each of which must be there, once. */
-static bool without(qn_env *e, const qn_type *t, const qn_sym *over, int nover, qn_place place,
-                    const char *what, qn_type *out)
+bool qn_type_without(qn_env *e, const qn_type *t, const qn_sym *over, int nover, qn_place place,
+                     const char *what, qn_type *out)
 {
     qn_axis axes[QN_MAX_AXES];
     int rank = 0;
@@ -284,6 +283,17 @@ bool qn_literals_fit(qn_env *e, const qn_expr *x, qn_dtype t)
     if (x->kind == QN_AS) {
         return qn_literals_fit(e, x->u.as.x, t);
     }
+    if (x->kind == QN_NAME) { /* an operand of a norm may stand for a literal */
+        const qn_bound *b = qn_env_find(e, x->u.name);
+        return !b || !b->value || !qn_dtype_is_literal(b->type.dtype) ||
+               qn_literals_fit(e, b->value, t);
+    }
+    if (x->kind == QN_OP && qn_op_info_of(x->u.op.op)->rule == 'W' && e->norm) {
+        const qn_expr *body = x->u.op.op == QN_OP_WEIGHT ? e->norm->weight : e->norm->rescale;
+        if (body && !qn_literals_fit(e, body, t)) {
+            return false;
+        }
+    }
     if (x->kind != QN_OP || x->u.op.op == QN_OP_CAST || qn_op_is_compare(x->u.op.op)) {
         return true;
     }
@@ -297,11 +307,6 @@ bool qn_literals_fit(qn_env *e, const qn_expr *x, qn_dtype t)
         }
     }
     return true;
-}
-
-static bool is_literal_type(qn_dtype t)
-{
-    return t == QN_INT_LIT || t == QN_FLT_LIT;
 }
 
 /* ---------------------------------------------------------------- expressions */
@@ -367,7 +372,7 @@ bool qn_type_access(qn_env *e, qn_sym base, qn_exprs index, qn_place place, qn_t
             return qn_env_fail(e, "V-TYPE", index.at[k]->place, "an index is an integer, not %s",
                                text_of(e, &ts[1]));
         }
-        if (!unite(e, ts, 2, index.at[k]->place, out)) {
+        if (!qn_type_unite(e, ts, 2, index.at[k]->place, out)) {
             return false;
         }
     }
@@ -403,7 +408,7 @@ static bool join_all(qn_env *e, const qn_expr *x, const qn_type *ts, int from, i
     }
     *out = d;
     for (int k = from; k < n && d < QN_DTYPES; k++) {
-        if (is_literal_type(ts[k].dtype) && !qn_literals_fit(e, x->u.op.args.at[k], d)) {
+        if (qn_dtype_is_literal(ts[k].dtype) && !qn_literals_fit(e, x->u.op.args.at[k], d)) {
             return false;
         }
     }
@@ -428,8 +433,6 @@ static bool rule_holds(qn_op op, char rule, qn_dtype d)
     }
 }
 
-static bool infer_norm_call(qn_env *e, const qn_expr *x, const qn_type *ts, qn_type *out);
-
 static bool infer_op(qn_env *e, const qn_expr *x, qn_type *out)
 {
     const qn_op_info *info = qn_op_info_of(x->u.op.op);
@@ -445,11 +448,11 @@ static bool infer_op(qn_env *e, const qn_expr *x, qn_type *out)
         }
     }
     if (info->rule == 'W') {
-        return infer_norm_call(e, x, ts, out);
+        return qn_type_norm_call(e, x, ts, out);
     }
     if (info->rule == 'K') {
         *out = (qn_type){x->u.op.cast, ts[0].rank, ts[0].axes};
-        return !is_literal_type(ts[0].dtype) ||
+        return !qn_dtype_is_literal(ts[0].dtype) ||
                qn_literals_fit(e, x->u.op.args.at[0], qn_dtype_settle(ts[0].dtype));
     }
     int from = info->rule == 'S';
@@ -464,7 +467,7 @@ static bool infer_op(qn_env *e, const qn_expr *x, qn_type *out)
         }
         return qn_env_fail(e, "V-TYPE", x->place, "%s takes no %s", info->text, b.text);
     }
-    if (!unite(e, ts, n, x->place, out)) {
+    if (!qn_type_unite(e, ts, n, x->place, out)) {
         return false;
     }
     out->dtype = info->rule == 'C' ? QN_BOOL : d;
@@ -488,8 +491,8 @@ static bool infer_dot(qn_env *e, const qn_expr *x, const qn_type *ts, qn_type *o
             }
         }
     }
-    if (!unite(e, ts, 2, x->place, &all) ||
-        !without(e, &all, x->u.axop.over, x->u.axop.nover, x->place, "dot", out)) {
+    if (!qn_type_unite(e, ts, 2, x->place, &all) ||
+        !qn_type_without(e, &all, x->u.axop.over, x->u.axop.nover, x->place, "dot", out)) {
         return false;
     }
     out->dtype = qn_dtype_accumulator(d);
@@ -518,7 +521,7 @@ static bool infer_solve(qn_env *e, const qn_expr *x, const qn_type *ts, qn_type 
     }
     qn_type both[2];
     qn_axis axes[QN_MAX_AXES];
-    if (!without(e, &ts[0], x->u.axop.over, 2, x->place, "solve_unit_lower", &both[0])) {
+    if (!qn_type_without(e, &ts[0], x->u.axop.over, 2, x->place, "solve_unit_lower", &both[0])) {
         return false;
     }
     for (int k = 0; k < ts[1].rank; k++) {
@@ -526,7 +529,7 @@ static bool infer_solve(qn_env *e, const qn_expr *x, const qn_type *ts, qn_type 
         axes[k].name = axes[k].name == i ? j : axes[k].name;
     }
     both[1] = qn_type_of(e->ir, d, axes, ts[1].rank);
-    if (!unite(e, both, 2, x->place, out)) {
+    if (!qn_type_unite(e, both, 2, x->place, out)) {
         return false;
     }
     out->dtype = qn_dtype_settle(d);
@@ -543,7 +546,8 @@ static bool infer_topk(qn_env *e, const qn_expr *x, const qn_type *t, qn_type *o
     if (!qn_dtype_is_float(t->dtype)) {
         return qn_env_fail(e, "V-TYPE", x->place, "topk takes floats, not %s", text_of(e, t));
     }
-    if (!is_dim(e, fresh, x->place) || !without(e, t, x->u.axop.over, 1, x->place, "topk", &rest)) {
+    if (!is_dim(e, fresh, x->place) ||
+        !qn_type_without(e, t, x->u.axop.over, 1, x->place, "topk", &rest)) {
         return false;
     }
     if (qn_type_axis(&rest, fresh.name)) {
@@ -572,7 +576,7 @@ static bool infer_reduce(qn_env *e, const qn_expr *x, const qn_type *t, qn_type 
     if ((arg || qn_axop_is_scan(op)) && x->u.axop.nover != 1) {
         return qn_env_fail(e, "V-AXIS", x->place, "%s works over one axis", text);
     }
-    if (!without(e, t, x->u.axop.over, x->u.axop.nover, x->place, text, out)) {
+    if (!qn_type_without(e, t, x->u.axop.over, x->u.axop.nover, x->place, text, out)) {
         return false;
     }
     if (qn_axop_is_scan(op)) {
@@ -707,204 +711,10 @@ bool qn_type_infer(qn_env *e, const qn_expr *x, qn_type *out)
     return infer(e, x, out);
 }
 
-/* ---------------------------------------------------------------- norms */
-
-/* rescale(a, b) and weight(s, m) inside a norm: their bodies, with those names bound anew. */
-static bool infer_norm_call(qn_env *e, const qn_expr *x, const qn_type *ts, qn_type *out)
-{
-    const qn_norm *n = e->norm;
-    bool rescale = x->u.op.op == QN_OP_RESCALE;
-    if (!n) {
-        return qn_env_fail(e, "V-OP", x->place, "%s stands only in the finish of a norm",
-                           qn_op_info_of(x->u.op.op)->text);
-    }
-    if (rescale && !n->rescale) {
-        return qn_env_fail(e, "V-NORM", x->place, "norm %s has no rescale", n->name);
-    }
-    qn_env *inner = qn_env_push(e);
-    if (rescale) {
-        define(inner, n->rescale_from, QN_BOUND_VALUE, ts[0]);
-        define(inner, n->rescale_to, QN_BOUND_VALUE, ts[1]);
-    } else {
-        define(inner, n->args[0], QN_BOUND_VALUE, ts[0]);
-        if (n->stat) {
-            define(inner, n->stat, QN_BOUND_VALUE, ts[1]);
-        }
-    }
-    if (!infer(inner, rescale ? n->rescale : n->weight, out)) {
-        e->fault = inner->fault;
-        e->fault.place = x->place;
-        return false;
-    }
-    return true;
-}
-
-/* Types of one sum or stat: x with the mask's axes, less the axes folded over. */
-static bool infer_part(qn_env *e, const qn_expr *fold, const qn_expr *x, const qn_type *with,
-                       int nwith, qn_type *out)
-{
-    qn_type ts[3], all;
-    if (!infer(e, x, &ts[0])) {
-        return false;
-    }
-    for (int k = 0; k < nwith; k++) {
-        ts[k + 1] = with[k];
-    }
-    return unite(e, ts, nwith + 1, fold->place, &all) &&
-           without(e, &all, fold->u.fold.over, fold->u.fold.nover, fold->place, fold->u.fold.norm,
-                   out);
-}
-
-static bool infer_sums(qn_env *e, const qn_norm *n, const qn_expr *fold, const qn_type *where)
-{
-    qn_type with[2], w, t;
-    if (!infer(e, n->weight, &w)) {
-        return false;
-    }
-    if (!qn_dtype_is_float(w.dtype)) {
-        return qn_env_fail(e, "V-TYPE", fold->place, "the weight of %s is %s: it must be a float",
-                           n->name, text_of(e, &w));
-    }
-    with[0] = w;
-    with[1] = *where;
-    for (int k = 0; k < n->nsums; k++) {
-        if (!infer_part(e, fold, n->sums[k].x, with, 2, &t)) {
-            return false;
-        }
-        qn_dtype d = qn_dtype_join(t.dtype, w.dtype);
-        if (!qn_dtype_is_float(d)) {
-            return qn_env_fail(e, "V-TYPE", fold->place, "sum %s of %s is %s, its weight %s",
-                               n->sums[k].name, n->name, text_of(e, &t), text_of(e, &w));
-        }
-        t.dtype = qn_dtype_settle(d);
-        define(e, n->sums[k].name, QN_BOUND_VALUE, t);
-    }
-    return true;
-}
-
-static qn_expr *finish_of(const qn_norm *n, qn_sym out)
-{
-    for (int k = 0; k < n->nfinish; k++) {
-        if (n->finish[k].name == out) {
-            return n->finish[k].x;
-        }
-    }
-    return NULL;
-}
-
-/* What comes after the fold no longer varies with the axes folded over. */
-static bool is_folded(qn_env *e, const qn_expr *fold, const qn_type *t, const char *what)
-{
-    for (int k = 0; k < fold->u.fold.nover; k++) {
-        if (qn_type_axis(t, fold->u.fold.over[k])) {
-            return qn_env_fail(e, "V-AXIS", fold->place,
-                               "%s of %s varies with axis %s, folded over", what, fold->u.fold.norm,
-                               fold->u.fold.over[k]);
-        }
-    }
-    return true;
-}
-
-static bool infer_stat(qn_env *e, const qn_norm *n, const qn_expr *fold, const qn_type *where)
-{
-    qn_type t;
-    if (!n->stat) {
-        return true;
-    }
-    if (!infer_part(e, fold, n->stat_x, where, 1, &t)) {
-        return false;
-    }
-    if (!qn_dtype_is_float(t.dtype)) {
-        return qn_env_fail(e, "V-TYPE", fold->place, "the stat of %s is %s: it must be a float",
-                           n->name, text_of(e, &t));
-    }
-    t.dtype = qn_dtype_settle(t.dtype);
-    define(e, n->stat, QN_BOUND_VALUE, t);
-    return true;
-}
-
-static bool infer_rescale(qn_env *e, const qn_norm *n, const qn_expr *fold)
-{
-    qn_env *inner = qn_env_push(e);
-    qn_type t;
-    if (!n->rescale || !n->stat) {
-        return true;
-    }
-    const qn_type stat = qn_env_find(e, n->stat)->type;
-    define(inner, n->rescale_from, QN_BOUND_VALUE, stat);
-    define(inner, n->rescale_to, QN_BOUND_VALUE, stat);
-    if (!infer(inner, n->rescale, &t)) {
-        e->fault = inner->fault;
-        return false;
-    }
-    if (!qn_dtype_is_float(t.dtype)) {
-        return qn_env_fail(e, "V-TYPE", fold->place, "rescale of %s is %s: it must be a float",
-                           n->name, text_of(e, &t));
-    }
-    return is_folded(e, fold, &t, "rescale");
-}
-
-static bool infer_norm(qn_env *e, const qn_norm *n, const qn_expr *fold, const qn_type *where,
-                       qn_type *out)
-{
-    if (!infer_stat(e, n, fold, where) || !infer_sums(e, n, fold, where) ||
-        !infer_rescale(e, n, fold)) {
-        return false;
-    }
-    e->norm = n;
-    for (int k = 0; k < n->nouts; k++) {
-        const qn_expr *x = finish_of(n, n->outs[k]);
-        if (!x) {
-            return qn_env_fail(e, "V-NORM", n->place, "norm %s finishes no %s", n->name,
-                               n->outs[k]);
-        }
-        if (!infer(e, x, &out[k]) || !is_folded(e, fold, &out[k], n->outs[k])) {
-            return false;
-        }
-    }
-    return true;
-}
-
-static bool infer_fold(qn_env *e, const qn_expr *x, qn_type *out, int *count)
-{
-    const qn_norm *n = e->file ? qn_file_norm(e->file, x->u.fold.norm) : NULL;
-    qn_type where = {QN_BOOL, 0, NULL}, t;
-    if (!n || n->nargs != x->u.fold.args.count || n->nouts > QN_MAX_AXES) {
-        return qn_env_fail(e, "V-NORM", x->place, "no norm %s of %d inputs", x->u.fold.norm,
-                           x->u.fold.args.count);
-    }
-    if (x->u.fold.where) {
-        if (!infer(e, x->u.fold.where, &where)) {
-            return false;
-        }
-        if (where.dtype != QN_BOOL) {
-            return qn_env_fail(e, "V-TYPE", x->u.fold.where->place, "where takes a bool, not %s",
-                               text_of(e, &where));
-        }
-    }
-    qn_env *inner = qn_env_push(e);
-    for (int k = 0; k < n->nargs; k++) {
-        if (!infer(e, x->u.fold.args.at[k], &t)) {
-            return false;
-        }
-        define(inner, n->args[k], QN_BOUND_VALUE, t);
-    }
-    *count = n->nouts;
-    if (!infer_norm(inner, n, x, &where, out)) {
-        /* the norm is right for other operands: the fold is the place to mend */
-        e->fault = inner->fault;
-        if (e->fault.rule && strcmp(e->fault.rule, "V-NORM") != 0) {
-            e->fault.place = x->place;
-        }
-        return false;
-    }
-    return true;
-}
-
 bool qn_type_results(qn_env *e, const qn_expr *x, qn_type *out, int *count)
 {
     *count = 1;
-    return x->kind == QN_FOLD   ? infer_fold(e, x, out, count)
+    return x->kind == QN_FOLD   ? qn_type_fold(e, x, out, count)
            : x->kind == QN_AXOP ? infer_axop(e, x, out, count)
                                 : infer(e, x, out);
 }
@@ -921,13 +731,14 @@ bool qn_env_enter_loop(qn_env *e, const qn_stmt *loop)
 {
     const qn_type index = {QN_I64, 0, NULL};
     for (int k = 0; k < loop->u.loop.niters; k++) {
-        define(e, loop->u.loop.iters[k].name, QN_BOUND_INDEX, index);
+        qn_type_define(e, loop->u.loop.iters[k].name, QN_BOUND_INDEX, index);
         if (loop->u.loop.iters[k].end) {
-            define(e, loop->u.loop.iters[k].end, QN_BOUND_INDEX, index);
+            qn_type_define(e, loop->u.loop.iters[k].end, QN_BOUND_INDEX, index);
         }
     }
     for (int k = 0; k < loop->u.loop.ncarries; k++) {
-        define(e, loop->u.loop.carries[k].name, QN_BOUND_VALUE, loop->u.loop.carries[k].type);
+        qn_type_define(e, loop->u.loop.carries[k].name, QN_BOUND_VALUE,
+                       loop->u.loop.carries[k].type);
     }
     return true;
 }
@@ -971,11 +782,11 @@ static bool define_results(qn_env *e, const qn_stmt *s)
             return qn_env_fail(e, "V-IF", s->place, "%s is %s or %s", s->u.branch.names[k],
                                text_of(e, &both[0]), text_of(e, &both[1]));
         }
-        if (!unite(e, both, 2, s->place, &t)) {
+        if (!qn_type_unite(e, both, 2, s->place, &t)) {
             return false;
         }
         t.dtype = qn_dtype_settle(d);
-        define(e, s->u.branch.names[k], QN_BOUND_VALUE, t);
+        qn_type_define(e, s->u.branch.names[k], QN_BOUND_VALUE, t);
     }
     return true;
 }
@@ -991,7 +802,7 @@ static bool define_let(qn_env *e, const qn_stmt *s)
         return qn_env_fail(e, "V-NAME", s->place, "%d names for %d results", s->u.let.nnames, n);
     }
     for (int k = 0; k < n; k++) {
-        define(e, s->u.let.names[k], QN_BOUND_VALUE, settled(ts[k]));
+        qn_type_define(e, s->u.let.names[k], QN_BOUND_VALUE, settled(ts[k]));
     }
     return true;
 }
@@ -1011,7 +822,7 @@ bool qn_env_stmt(qn_env *e, const qn_stmt *s)
         return true;
     case QN_FOR:
         for (int k = 0; k < s->u.loop.ncarries; k++) {
-            define(e, s->u.loop.carries[k].name, QN_BOUND_VALUE, s->u.loop.carries[k].type);
+            qn_type_define(e, s->u.loop.carries[k].name, QN_BOUND_VALUE, s->u.loop.carries[k].type);
         }
         return true;
     case QN_IF:
@@ -1023,106 +834,6 @@ bool qn_env_stmt(qn_env *e, const qn_stmt *s)
     case QN_FLAG:
     case QN_PREFETCH:
         break;
-    }
-    return true;
-}
-
-/* ---------------------------------------------------------------- meaning of a fold */
-
-qn_expr *qn_stat_identity(qn_ir *ir, qn_axop op)
-{
-    return op == QN_AX_REDUCE_MAX   ? qn_float(ir, -INFINITY)
-           : op == QN_AX_REDUCE_MIN ? qn_float(ir, INFINITY)
-                                    : qn_float(ir, 0.0);
-}
-
-typedef struct meaning {
-    qn_ir *ir;
-    const qn_norm *n;
-    qn_binding *map; /* of the norm's names */
-    int count;
-} meaning;
-
-/* Replaces the norm's names and calls; the operands of a call have been replaced already. */
-static qn_expr *mean(void *user, qn_expr *x)
-{
-    const meaning *m = user;
-    const qn_norm *n = m->n;
-    if (x->kind != QN_OP || x->u.op.args.count != 2) {
-        return x->kind == QN_NAME ? qn_substitute(m->ir, x, m->map, m->count) : x;
-    }
-    qn_expr *a = x->u.op.args.at[0], *b = x->u.op.args.at[1];
-    qn_binding *map = QN_NEWN(m->ir->arena, qn_binding, m->count + 2);
-    if (x->u.op.op == QN_OP_RESCALE && n->rescale) {
-        map[0] = (qn_binding){n->rescale_from, a};
-        map[1] = (qn_binding){n->rescale_to, b};
-        memcpy(map + 2, m->map, sizeof *map * (size_t)m->count);
-        return qn_substitute(m->ir, n->rescale, map, m->count + 2);
-    }
-    if (x->u.op.op == QN_OP_WEIGHT) {
-        map[0] = (qn_binding){n->args[0], a};
-        map[1] = (qn_binding){n->stat ? n->stat : n->args[0], n->stat ? b : a};
-        memcpy(map + 2, m->map, sizeof *map * (size_t)m->count);
-        return qn_substitute(m->ir, n->weight, map, m->count + 2);
-    }
-    return x;
-}
-
-static qn_expr *mean_of(meaning *m, qn_expr *x)
-{
-    return qn_rewrite(m->ir, x, mean, m);
-}
-
-static qn_sym dotted(qn_ir *ir, qn_sym name)
-{
-    qn_buf b = qn_buf_of(ir->arena);
-    qn_buf_printf(&b, "%%.%s", name);
-    return qn_intern(ir, b.text);
-}
-
-static qn_expr *masked(qn_ir *ir, qn_expr *keep, qn_expr *x, qn_expr *otherwise)
-{
-    return keep ? qn_op3(ir, QN_OP_SELECT, keep, x, otherwise) : x;
-}
-
-bool qn_fold_expand(qn_ir *ir, const qn_norm *n, const qn_expr *fold, qn_fold_meaning *out)
-{
-    qn_expr *keep = fold->u.fold.where, *w;
-    const qn_sym *over = fold->u.fold.over;
-    int nover = fold->u.fold.nover, lets = 0;
-    if (fold->u.fold.args.count != n->nargs || n->nargs == 0) {
-        return false;
-    }
-    meaning m = {ir, n, QN_NEWN(ir->arena, qn_binding, n->nargs + n->nsums + 1), 0};
-    qn_norm_def *at = QN_NEWN(ir->arena, qn_norm_def, n->nsums + 2);
-    for (int k = 0; k < n->nargs; k++) {
-        m.map[m.count++] = (qn_binding){n->args[k], fold->u.fold.args.at[k]};
-    }
-    if (n->stat) {
-        qn_expr *x = masked(ir, keep, mean_of(&m, n->stat_x), qn_stat_identity(ir, n->stat_op));
-        at[lets++] = (qn_norm_def){dotted(ir, n->stat), qn_axop1(ir, n->stat_op, x, over, nover)};
-        m.map[m.count++] = (qn_binding){n->stat, qn_name(ir, dotted(ir, n->stat))};
-    }
-    at[lets++] = (qn_norm_def){qn_intern(ir, "%.weight"),
-                               masked(ir, keep, mean_of(&m, n->weight), qn_float(ir, 0.0))};
-    w = qn_name(ir, at[lets - 1].name);
-    int elements = m.count; /* sums see no other sum */
-    for (int k = 0; k < n->nsums; k++) {
-        int finals = m.count;
-        m.count = elements;
-        qn_expr *x = masked(ir, keep, mean_of(&m, n->sums[k].x), qn_float(ir, 0.0));
-        m.count = finals;
-        x = qn_axop1(ir, QN_AX_REDUCE_SUM, qn_op2(ir, QN_OP_MUL, w, x), over, nover);
-        at[lets++] = (qn_norm_def){dotted(ir, n->sums[k].name), x};
-        m.map[m.count++] = (qn_binding){n->sums[k].name, qn_name(ir, at[lets - 1].name)};
-    }
-    *out = (qn_fold_meaning){at, lets, QN_NEWN(ir->arena, qn_expr *, n->nouts + 1), n->nouts};
-    for (int k = 0; k < n->nouts; k++) {
-        qn_expr *x = finish_of(n, n->outs[k]);
-        if (!x) {
-            return false;
-        }
-        out->outs[k] = mean_of(&m, x);
     }
     return true;
 }
