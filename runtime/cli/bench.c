@@ -15,6 +15,7 @@ static int by_value(const void *a, const void *b)
 
 typedef struct timing {
     double best, median, peak;
+    double read, bytes; /* GB/s of a plain read of the inputs, and their bytes */
 } timing;
 
 static int measure(cli_job *j, int runs, int threads, const char *isa, timing *out)
@@ -26,6 +27,7 @@ static int measure(cli_job *j, int runs, int threads, const char *isa, timing *o
     *out = (timing){0};
     for (int r = -1; r < runs; r++) { /* the first run warms up */
         double peak = cli_peak(threads, 0.004, isa);
+        double read = cli_read_rate(j, threads, &out->bytes);
         double start = cli_now();
         qn_status s = qn_run(j->kernel, &j->call);
         double seconds = cli_now() - start;
@@ -36,6 +38,7 @@ static int measure(cli_job *j, int runs, int threads, const char *isa, timing *o
         if (r >= 0) {
             times[r] = seconds;
             out->peak = peak > out->peak ? peak : out->peak;
+            out->read = read > out->read ? read : out->read;
         }
     }
     qsort(times, (size_t)runs, sizeof *times, by_value);
@@ -73,20 +76,24 @@ static int bench(cli_job *j, cli_args *a)
         return bad;
     }
     double gflops = flops / t.best * 1e-9, fraction = t.peak > 0 ? gflops / t.peak : 0;
+    double rate = t.bytes / t.best * 1e-9, of_read = t.read > 0 ? rate / t.read : 0;
     const char *plan = qn_kernel_plan(j->kernel, &j->call);
     if (a->json) {
         printf("{\"ms_best\": %.6g, \"ms_median\": %.6g, \"gflops\": %.6g, \"peak_gflops\": %.6g, "
-               "\"fraction_of_peak\": %.4f, \"threads\": %d, \"isa\": \"%s\", \"plan\": \"%s\", "
+               "\"fraction_of_peak\": %.4f, \"gbytes\": %.6g, \"read_gbytes\": %.6g, "
+               "\"fraction_of_read\": %.4f, \"threads\": %d, \"isa\": \"%s\", \"plan\": \"%s\", "
                "\"runs\": %d, "
                "\"compile_ms\": %.3f, \"codegen_ms\": %.3f}\n",
-               t.best * 1e3, t.median * 1e3, gflops, t.peak, fraction, threads, isa,
-               plan ? plan : "", runs, total * 1e3, codegen * 1e3);
+               t.best * 1e3, t.median * 1e3, gflops, t.peak, fraction, rate, t.read, of_read,
+               threads, isa, plan ? plan : "", runs, total * 1e3, codegen * 1e3);
     } else {
         printf("%.4g ms best, %.4g ms median of %d runs on %d thread%s (%s, plan %s)\n",
                t.best * 1e3, t.median * 1e3, runs, threads, threads == 1 ? "" : "s", isa,
                plan ? plan : "");
         printf("%.4g GFLOP/s, %.1f %% of the FMA peak measured beside it (%.4g GFLOP/s)\n", gflops,
                100 * fraction, t.peak);
+        printf("%.4g GB/s of its inputs, %.1f %% of a plain read of them (%.4g GB/s)\n", rate,
+               100 * of_read, t.read);
         printf("compiled in %.1f ms, of which code generation %.1f ms\n", total * 1e3,
                codegen * 1e3);
     }

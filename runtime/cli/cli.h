@@ -78,6 +78,8 @@ char *cli_read(const char *path);
 
 /* GFLOP/s of fused multiply-adds in f32 on `threads` threads for about `seconds`; *isa names it. */
 double cli_peak(int threads, double seconds, const char *isa);
+/* GB/s of a plain read of all input tensors of the job, shared out over the threads. */
+double cli_read_rate(const cli_job *j, int threads, double *bytes);
 const char *cli_isa(const char *target);
 
 int cmd_run(cli_args *a);
