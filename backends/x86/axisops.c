@@ -8,14 +8,14 @@
 
 typedef struct over {
     qn_axop op;
-    qn_node *a, *b;      /* operands; b of dot and solve */
-    qn_node *start;      /* of a dot in registers: what it is added to, or NULL */
+    qn_node *a, *b;            /* operands; b of dot and solve */
+    qn_node *start;            /* of a dot in registers: what it is added to, or NULL */
     qn_axis axes[QN_MAX_AXES]; /* what goes */
     int32_t rank;
-    qn_dtype acc;        /* the dtype that sums are kept in */
+    qn_dtype acc; /* the dtype that sums are kept in */
     qn_tile *out;
     int32_t next;
-    qn_sym lane;         /* of the operands */
+    qn_sym lane; /* of the operands */
 } over;
 
 static qn_dtype kept_in(qn_dtype t, bool dot)
@@ -32,7 +32,7 @@ static qn_v identity(qn_gen *g, qn_axop op, qn_dtype t)
     qn_ty ty = qn_reg_type(g, t);
     int bits = qn_dtype_bytes(t) * 8;
     int64_t least = t == QN_U8 ? 0 : (int64_t)(~(uint64_t)0 << (bits - 1));
-    int64_t greatest = t == QN_U8 ? 255 : (int64_t)~((uint64_t)least);
+    int64_t greatest = t == QN_U8 ? 255 : (int64_t) ~((uint64_t)least);
     bool max = op == QN_AX_REDUCE_MAX || op == QN_AX_SCAN_MAX || op == QN_AX_REDUCE_ARGMAX;
     bool min = op == QN_AX_REDUCE_MIN || op == QN_AX_SCAN_MIN || op == QN_AX_REDUCE_ARGMIN;
     if (max || min) {
@@ -90,8 +90,10 @@ qn_v qn_reduce_lanes(qn_gen *g, qn_axop op, qn_dtype t, qn_v v)
             hi[i] = qn_i32(g, i + n / 2);
         }
         qn_v undef = g->l->GetUndef(g->l->TypeOf(v));
-        qn_v a = g->l->BuildShuffleVector(g->b, v, undef, g->l->ConstVector(lo, (unsigned)n / 2), "");
-        qn_v b = g->l->BuildShuffleVector(g->b, v, undef, g->l->ConstVector(hi, (unsigned)n / 2), "");
+        qn_v a =
+            g->l->BuildShuffleVector(g->b, v, undef, g->l->ConstVector(lo, (unsigned)n / 2), "");
+        qn_v b =
+            g->l->BuildShuffleVector(g->b, v, undef, g->l->ConstVector(hi, (unsigned)n / 2), "");
         v = combine(g, op, t, a, b);
     }
     return qn_lanes_of(g, v) ? g->l->BuildExtractElement(g->b, v, qn_i32(g, 0), "") : v;
@@ -150,7 +152,8 @@ static qn_v in_registers(qn_gen *g, over *o, const qn_coords *c)
         qn_v x = term(g, o, &inner, chain ? acc : NULL);
         int64_t valid = across ? qn_lanes_valid(g, &along, o->lane, &inner) : g->width;
         if (valid < g->width) {
-            qn_v none = qn_splat(g, identity(g, chain ? QN_AX_REDUCE_SUM : o->op, o->acc), g->width);
+            qn_v none =
+                qn_splat(g, identity(g, chain ? QN_AX_REDUCE_SUM : o->op, o->acc), g->width);
             x = g->l->BuildSelect(g->b, qn_lane_mask(g, valid), x, acc ? acc : none, "");
         }
         at[p] = x;
@@ -299,8 +302,8 @@ static void scan_line(qn_gen *g, void *user, const qn_coords *c)
     qn_v none = identity(g, o->op, o->acc);
     qn_loop loop;
     qn_coords inner = *c;
-    qn_loop_begin(g, &loop, qn_i64(g, 0), qn_extent_value(g, o->axes[0].extent), qn_i64(g, 1), &none,
-                  1);
+    qn_loop_begin(g, &loop, qn_i64(g, 0), qn_extent_value(g, o->axes[0].extent), qn_i64(g, 1),
+                  &none, 1);
     qn_coord_push(&inner, o->axes[0].name, loop.index, 0);
     qn_v next = term(g, o, &inner, loop.carry[0]);
     qn_tile_put(g, &o->out->type, o->out->base, &inner, finish(g, o, next));
@@ -527,7 +530,8 @@ static void topk_line(qn_gen *g, void *user, const qn_coords *c)
     qn_v value = qn_tile_at(g, o->values, &at), index = qn_tile_at(g, o->indices, &at);
     qn_v xv[] = {slots.carry[0], value};
     qn_v wins = qn_op_value(g, QN_OP_GT, t, xv, o->x->place);
-    wins = l->BuildOr(g->b, wins, slots.carry[2], ""); /* what was moved keeps its rank among equals */
+    wins =
+        l->BuildOr(g->b, wins, slots.carry[2], ""); /* what was moved keeps its rank among equals */
     qn_tile_put(g, &o->values->type, o->values->base, &at,
                 l->BuildSelect(g->b, wins, slots.carry[0], value, ""));
     qn_tile_put(g, &o->indices->type, o->indices->base, &at,

@@ -38,8 +38,7 @@ static bool relocate(qn_blob *b, const Elf64_Shdr *rel, const char **why)
             return false;
         }
         if (s->st_shndx == SHN_UNDEF || s->st_shndx >= SHN_LORESERVE || b->at[s->st_shndx] < 0) {
-            const char *names =
-                (const char *)b->object + section(b, symbols->sh_link)->sh_offset;
+            const char *names = (const char *)b->object + section(b, symbols->sh_link)->sh_offset;
             *why = s->st_name ? names + s->st_name : "a symbol that is not in the object";
             return false;
         }
@@ -111,8 +110,8 @@ int64_t qn_blob_symbol(const qn_blob *b, const char *name)
         const char *names = (const char *)b->object + section(b, s->sh_link)->sh_offset;
         const Elf64_Sym *y = (const Elf64_Sym *)(const void *)(b->object + s->sh_offset);
         for (uint64_t i = 0; i < s->sh_size / sizeof *y; i++, y++) {
-            if (y->st_shndx != SHN_UNDEF && y->st_shndx < SHN_LORESERVE && b->at[y->st_shndx] >= 0 &&
-                strcmp(names + y->st_name, name) == 0) {
+            if (y->st_shndx != SHN_UNDEF && y->st_shndx < SHN_LORESERVE &&
+                b->at[y->st_shndx] >= 0 && strcmp(names + y->st_name, name) == 0) {
                 return b->at[y->st_shndx] + (int64_t)y->st_value;
             }
         }

@@ -210,6 +210,14 @@ static void one_piece(qn_gen *g, looping *w, int32_t level, const qn_piece *p, q
 {
     qn_loop l;
     qn_v lo = qn_index_value(g, p->lo), hi = qn_index_value(g, p->hi);
+    if (p->list) { /* the positions are data: what lies outside the table is not read */
+        qn_entry *e = qn_scope_find(g, p->list);
+        if (!e || !e->memory) {
+            qn_gen_fail(g, w->s->place, "no table of that name here: %s", p->list);
+        }
+        lo = qn_imax(g, lo, qn_i64(g, 0));
+        hi = qn_imin(g, hi, e->memory->extent[p->index.count]);
+    }
     begin(g, w, &l, lo, hi, step);
     qn_v index = l.index;
     if (p->list) {
@@ -300,7 +308,9 @@ static void emit_loop(qn_gen *g, const qn_stmt *s)
 static void branch_side(qn_gen *g, const qn_block *b, qn_bb at, yielded *y, qn_bb *last)
 {
     qn_place_at(g, at);
+    qn_region_open(g);
     emit_block(g, b, y);
+    qn_region_close(g);
     *last = qn_here(g);
 }
 
@@ -461,6 +471,7 @@ static void attribute(qn_gen *g, qn_v fn, const char *key, const char *value)
 static qn_bb begin_function(qn_gen *g, const char *name, qn_ty type, bool own_entry)
 {
     g->fn = g->l->AddFunction(g->module, name, type);
+    qn_hoist_reset(g);
     attribute(g, g->fn, "no-jump-tables", "true");
     attribute(g, g->fn, "prefer-vector-width", "512");
     attribute(g, g->fn, "min-legal-vector-width", "512");
@@ -545,7 +556,6 @@ static void bind_outer(qn_gen *g, int32_t number)
                 g->l->BuildLoad2(g->b, g->ptr, qn_offset(g, table, 8 * (int64_t)bufs++), "");
             qn_memory *m = QN_NEW(g->arena, qn_memory);
             *m = *qn_new_memory(g, s->u.buf.name, &s->u.buf.type, &s->u.buf.layout, base);
-            m->shared = true;
             qn_scope_memory(g, s->u.buf.name, m);
         } else if (s->kind == QN_LET) {
             test t = {g, false};
@@ -564,8 +574,8 @@ static void emit_nest(qn_gen *g, const qn_stmt *nest)
     const qn_attr *leaf = qn_attr_find(&nest->attrs, "leaf");
     if (leaf && leaf->nargs >= 2) {
         int64_t width = leaf->args[0].lo->kind == QN_LIT ? leaf->args[0].lo->u.lit.i : 0;
-        if (width < 1 || width > 64) {
-            qn_gen_fail(g, nest->place, "registers of a width that is not 1 to 64 lanes");
+        if (width < 1 || width > 64 || (width & (width - 1))) {
+            qn_gen_fail(g, nest->place, "registers of a width that is no power of two up to 64");
         }
         qn_sym *lanes = QN_NEWN(g->arena, qn_sym, leaf->nargs);
         g->width = (int32_t)width;
@@ -610,7 +620,9 @@ static void emit_task(qn_gen *g, const char *name, const qn_stmt *launch, int32_
             qn_place_at(g, here);
         }
         g->top = -1;
+        qn_region_open(g);
         emit_nest(g, launch->u.launch.at[i]);
+        qn_region_close(g);
         g->scope = outer;
         g->l->BuildBr(g->b, done);
         if (next) {

@@ -50,8 +50,8 @@ static qn_v iota(qn_gen *g, qn_node *n, const qn_coords *c)
 /* Narrowing whole numbers commutes with + - *: the narrow ops are the cheap ones in lanes. */
 static qn_v narrow(qn_gen *g, qn_node *n, const qn_coords *c, qn_dtype to)
 {
-    bool ring = n->kind == QN_NODE_OP &&
-                (n->op == QN_OP_ADD || n->op == QN_OP_SUB || n->op == QN_OP_MUL);
+    bool ring =
+        n->kind == QN_NODE_OP && (n->op == QN_OP_ADD || n->op == QN_OP_SUB || n->op == QN_OP_MUL);
     if (!n->lane || (!ring && n->kind != QN_NODE_IOTA)) {
         return qn_cast_value(g, n->type.dtype, to, qn_eval(g, n, c));
     }
@@ -79,11 +79,15 @@ static qn_v op(qn_gen *g, qn_node *n, const qn_coords *c)
         if (n->lane && g->width > 1 && from == QN_I64 && to == QN_I32) {
             return narrow(g, n->kid[0], c, to);
         }
-        return qn_cast_value(g, from, to, qn_eval(g, n->kid[0], c));
+        qn_v v = qn_eval(g, n->kid[0], c);
+        return n->lane ? qn_cast_value(g, from, to, v) : qn_pure_cast(g, from, to, v);
     }
     qn_dtype t = n->kid[n->op == QN_OP_SELECT]->type.dtype;
     for (int32_t i = 0; i < n->nkids && i < 3; i++) {
         a[i] = qn_eval_lanes(g, n->kid[i], c, n->lane != NULL);
+    }
+    if (!n->lane) {
+        return qn_pure(g, (int32_t)n->op, t, t, a, n->nkids);
     }
     return qn_op_value(g, n->op, t, a, n->place);
 }
@@ -136,5 +140,6 @@ void qn_prepare(qn_gen *g, qn_node *n)
     }
     if (n->kind == QN_NODE_LOAD) {
         qn_address_prepare(g, n);
+        qn_load_prepare(g, n);
     }
 }

@@ -314,7 +314,9 @@ qn_v qn_uadd_sat(qn_gen *g, qn_v a, qn_v b)
 
 qn_bb qn_new_bb(qn_gen *g, const char *name)
 {
-    return g->l->AppendBasicBlockInContext(g->context, g->fn, name);
+    qn_bb b = g->l->AppendBasicBlockInContext(g->context, g->fn, name);
+    qn_hoist_block(g, b);
+    return b;
 }
 
 void qn_place_at(qn_gen *g, qn_bb b)
@@ -332,6 +334,7 @@ qn_bb qn_when(qn_gen *g, qn_v cond)
     qn_bb then = qn_new_bb(g, "when"), after = qn_new_bb(g, "after");
     g->l->BuildCondBr(g->b, cond, then, after);
     qn_place_at(g, then);
+    qn_region_open(g);
     return after;
 }
 
@@ -339,6 +342,7 @@ void qn_end_when(qn_gen *g, qn_bb after)
 {
     g->l->BuildBr(g->b, after);
     qn_place_at(g, after);
+    qn_region_close(g);
 }
 
 void qn_loop_begin(qn_gen *g, qn_loop *l, qn_v lo, qn_v hi, qn_v step, qn_v *init, int count)
@@ -346,6 +350,7 @@ void qn_loop_begin(qn_gen *g, qn_loop *l, qn_v lo, qn_v hi, qn_v step, qn_v *ini
     int64_t a, b;
     bool known = qn_is_const(g, lo, &a) && qn_is_const(g, hi, &b);
     l->guarded = !(known && a < b);
+    l->lo = lo;
     l->hi = hi;
     l->step = step;
     l->count = count;
@@ -362,6 +367,7 @@ void qn_loop_begin(qn_gen *g, qn_loop *l, qn_v lo, qn_v hi, qn_v step, qn_v *ini
     qn_place_at(g, l->head);
     l->index = g->l->BuildPhi(g->b, g->i64, "");
     g->l->AddIncoming(l->index, &lo, &l->before, 1);
+    qn_hoist_loop(g, l->before, l);
     l->carry = QN_NEWN(g->arena, qn_v, count + 1);
     l->out = QN_NEWN(g->arena, qn_v, count + 1);
     for (int i = 0; i < count; i++) {
@@ -381,6 +387,7 @@ void qn_loop_end(qn_gen *g, qn_loop *l, qn_v *next)
     qn_v more = g->l->BuildICmp(g->b, LLVMIntSLT, index, l->hi, "");
     g->l->BuildCondBr(g->b, more, l->head, l->exit);
     qn_place_at(g, l->exit);
+    qn_hoist_loop_end(g);
     for (int i = 0; i < l->count; i++) {
         l->out[i] = g->l->BuildPhi(g->b, g->l->TypeOf(next[i]), "");
         g->l->AddIncoming(l->out[i], &next[i], &latch, 1);
@@ -499,10 +506,10 @@ static bool fixed(qn_gen *g, const qn_expr *x, int depth, int64_t *out)
     if (x->u.op.op == QN_OP_FLOORDIV || x->u.op.op == QN_OP_MOD) {
         q = a[0] / a[1] - (a[0] % a[1] < 0);
     }
-#define X(OP, value)                                                                               \
-    if (x->u.op.op == QN_OP_##OP) {                                                                \
-        *out = (int64_t)(value);                                                                   \
-        return true;                                                                               \
+#define X(OP, value)                \
+    if (x->u.op.op == QN_OP_##OP) { \
+        *out = (int64_t)(value);    \
+        return true;                \
     }
     X(ADD, (uint64_t)a[0] + (uint64_t)a[1])
     X(SUB, (uint64_t)a[0] - (uint64_t)a[1])

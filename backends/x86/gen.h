@@ -7,13 +7,14 @@
  *     tree.c     expressions become typed trees; names are looked up, contractions get their tiles
  *     eval.c     one element (or one register of lanes) of a tree
  *     ops.c      pointwise ops, casts;  math.c  exp, log and their kin
- *     memory.c   addresses, layouts, guards, loads and stores
+ *     address.c  arrays, layouts, indices, what is in range;  memory.c  loads and stores
  *     axisops.c  dot, reduce, scan, topk, solve: over registers or over memory
  *     gen.c      builders of small code, loops, scratch
+ *     hoist.c    scalars, made once and outside of loops
  *
- * A nest with !leaf(width, ..) keeps every value in registers: one LLVM value for each `width` lanes
- * along the value's lane axis and each index of its other axes. Any other nest keeps values with
- * axes as arrays in the task's scratch. The same trees and the same evaluator serve both: an
+ * A nest with !leaf(width, ..) keeps every value in registers: one LLVM value for each `width`
+ * lanes along the value's lane axis and each index of its other axes. Any other nest keeps values
+ * with axes as arrays in the task's scratch. The same trees and the same evaluator serve both: an
  * element's coordinates are constants in the first case and loop indices in the second. */
 #ifndef QN_BACKENDS_X86_GEN_H
 #define QN_BACKENDS_X86_GEN_H
@@ -43,9 +44,9 @@ typedef struct qn_tile {
 } qn_tile;
 
 typedef struct qn_layout_piece {
-    int32_t axis; /* index of the dimension */
+    int32_t axis;     /* index of the dimension */
     int64_t div, mod; /* idx // div % mod; mod 0: none */
-    qn_v stride;  /* elements */
+    qn_v stride;      /* elements */
 } qn_layout_piece;
 
 /* A tensor, call buffer or task buffer. */
@@ -56,7 +57,7 @@ typedef struct qn_memory {
     qn_v *extent; /* per dimension, i64 */
     qn_layout_piece *pieces;
     int32_t npieces;
-    bool shared; /* other tasks may touch it */
+    bool row_major; /* one piece a dimension, in order */
 } qn_memory;
 
 /* What a name stands for. */
@@ -93,8 +94,8 @@ typedef struct qn_node qn_node;
 struct qn_node {
     qn_node_kind kind;
     qn_place place;
-    qn_type type;  /* dtype may be a literal type until settled */
-    qn_sym lane;   /* the lane axis among type's axes, or NULL */
+    qn_type type;     /* dtype may be a literal type until settled */
+    qn_sym lane;      /* the lane axis among type's axes, or NULL */
     const qn_expr *x; /* of a literal */
     const qn_tile *tile;
     qn_sym axis; /* of an iota */
@@ -104,28 +105,27 @@ struct qn_node {
     const qn_memory *memory;
     bool guarded;
     qn_node *pad;
-    qn_v once;       /* the value of a node without axes, made once */
+    qn_v once;              /* the value of a node without axes, made once */
     struct qn_index *index; /* of a load: its indices taken apart, see memory.c */
-    qn_v once_place; /* of a load: the address that its axes start from; NULL: layout or not yet */
-    qn_v once_cond;  /* of a load: what its indices without axes need to be in range */
+    qn_v once_cond;         /* of a load: what its indices without axes need to be in range */
 };
 
 /* A piece of scratch: starts where `below` ends. */
 typedef struct qn_slot {
-    int32_t below; /* slot, or -1 */
-    qn_type type;  /* extents */
-    int64_t bytes; /* of an element */
-    bool padded;   /* a register may reach past the end */
+    int32_t below;         /* slot, or -1 */
+    qn_type type;          /* extents */
+    int64_t bytes;         /* of an element */
+    bool padded;           /* a register may reach past the end */
     const qn_expr *pieces; /* reserved */
     const qn_exprs *layout;
-    qn_v end;      /* in the current function */
+    qn_v end; /* in the current function */
 } qn_slot;
 
 /* A loop: body runs at least once after the guard. */
 typedef struct qn_loop {
     qn_bb before, head, exit;
     bool guarded;
-    qn_v index, hi, step;
+    qn_v index, lo, hi, step;
     qn_v *init, *carry, *out; /* before, inside, after */
     int32_t count;
 } qn_loop;
@@ -147,7 +147,7 @@ typedef struct qn_gen {
 
     /* the current function */
     qn_v fn, args, row, scratch;
-    qn_v dims_array, *dims; /* values of dims, made when first asked for */
+    qn_v dims_array, *dims;    /* values of dims, made when first asked for */
     const qn_memory **tensors; /* and of parameters with axes */
     qn_v *scalars;             /* and of those without */
     qn_entry *scope;
@@ -163,6 +163,8 @@ typedef struct qn_gen {
     } slots;
     int32_t first_slot; /* of the current function */
 
+    struct qn_hoist *hoist; /* of the current function */
+
     int32_t ncallbufs;
     bool serial; /* an ordered store was met in the current launch */
 } qn_gen;
@@ -176,27 +178,27 @@ void qn_gen_fail(qn_gen *g, qn_place place, const char *format, ...);
 qn_v qn_i64(qn_gen *g, int64_t n);
 qn_v qn_i32(qn_gen *g, int64_t n);
 bool qn_is_const(qn_gen *g, qn_v v, int64_t *out); /* an integer constant */
-qn_ty qn_reg_type(qn_gen *g, qn_dtype t);     /* of one element in a register */
-qn_ty qn_memory_type(qn_gen *g, qn_dtype t);  /* of one element in a tensor */
-int64_t qn_tile_bytes(qn_dtype t);            /* of one element of a value kept in scratch */
-int32_t qn_lanes_of(qn_gen *g, qn_v v);       /* 0: a scalar */
-qn_ty qn_like(qn_gen *g, qn_ty element, qn_v v);  /* element, in as many lanes as v has */
+qn_ty qn_reg_type(qn_gen *g, qn_dtype t);          /* of one element in a register */
+qn_ty qn_memory_type(qn_gen *g, qn_dtype t);       /* of one element in a tensor */
+int64_t qn_tile_bytes(qn_dtype t);                 /* of one element of a value kept in scratch */
+int32_t qn_lanes_of(qn_gen *g, qn_v v);            /* 0: a scalar */
+qn_ty qn_like(qn_gen *g, qn_ty element, qn_v v);   /* element, in as many lanes as v has */
 qn_ty qn_element(qn_gen *g, qn_v v);
 qn_v qn_splat(qn_gen *g, qn_v scalar, int32_t lanes); /* lanes 0: the scalar itself */
 qn_v qn_iota_lanes(qn_gen *g, qn_ty element, int32_t lanes);
 qn_v qn_real(qn_gen *g, double x, qn_v like); /* constant of like's type */
 qn_v qn_int_like(qn_gen *g, int64_t x, qn_v like);
-qn_v qn_bits(qn_gen *g, qn_v v, qn_ty to);    /* bit cast; `to` is an element type */
+qn_v qn_bits(qn_gen *g, qn_v v, qn_ty to); /* bit cast; `to` is an element type */
 qn_v qn_intrinsic(qn_gen *g, const char *intrinsic, qn_ty *over, int nover, qn_v *args, int nargs);
 qn_v qn_gep(qn_gen *g, qn_ty element, qn_v base, qn_v index);
 qn_v qn_offset(qn_gen *g, qn_v base, int64_t bytes);
-qn_v qn_imul(qn_gen *g, qn_v a, qn_v b);      /* i64, folding 0 and 1 */
+qn_v qn_imul(qn_gen *g, qn_v a, qn_v b); /* i64, folding 0 and 1 */
 qn_v qn_iadd(qn_gen *g, qn_v a, qn_v b);
 qn_v qn_imin(qn_gen *g, qn_v a, qn_v b);
 qn_v qn_imax(qn_gen *g, qn_v a, qn_v b);
-qn_v qn_floordiv(qn_gen *g, qn_v a, qn_v b);  /* any integer type, scalars or lanes */
+qn_v qn_floordiv(qn_gen *g, qn_v a, qn_v b); /* any integer type, scalars or lanes */
 qn_v qn_floormod(qn_gen *g, qn_v a, qn_v b);
-qn_v qn_umul_sat(qn_gen *g, qn_v a, qn_v b);  /* of two i64 >= 0: the product or INT64_MAX */
+qn_v qn_umul_sat(qn_gen *g, qn_v a, qn_v b); /* of two i64 >= 0: the product or INT64_MAX */
 qn_v qn_uadd_sat(qn_gen *g, qn_v a, qn_v b);
 qn_bb qn_new_bb(qn_gen *g, const char *name);
 void qn_place_at(qn_gen *g, qn_bb b);
@@ -209,9 +211,9 @@ void qn_loop_begin(qn_gen *g, qn_loop *l, qn_v lo, qn_v hi, qn_v step, qn_v *ini
 void qn_loop_end(qn_gen *g, qn_loop *l, qn_v *next);
 
 qn_v qn_stack(qn_gen *g, qn_ty t, int64_t count, int64_t align); /* in the entry block */
-qn_v qn_scratch_tile(qn_gen *g, const qn_type *t); /* a slot for a value's array */
-qn_v qn_slot_take(qn_gen *g, const qn_slot *s);    /* its address; released by g->top = former */
-qn_v qn_slot_size(qn_gen *g, const qn_slot *s);    /* bytes, saturating */
+qn_v qn_scratch_tile(qn_gen *g, const qn_type *t);               /* a slot for a value's array */
+qn_v qn_slot_take(qn_gen *g, const qn_slot *s); /* its address; released by g->top = former */
+qn_v qn_slot_size(qn_gen *g, const qn_slot *s); /* bytes, saturating */
 qn_v qn_extent_value(qn_gen *g, qn_extent e);
 
 qn_entry *qn_scope_find(qn_gen *g, qn_sym name);
@@ -238,11 +240,12 @@ void qn_each(qn_gen *g, const qn_axis *axes, int32_t rank, const qn_coords *oute
              void *user);
 
 /* ---- tree.c */
-qn_node *qn_tree(qn_gen *g, const qn_expr *x);   /* not settled: literals may be left */
+qn_node *qn_tree(qn_gen *g, const qn_expr *x); /* not settled: literals may be left */
 qn_node *qn_tree_as(qn_gen *g, const qn_expr *x, qn_dtype t); /* settled; literals become t */
 void qn_settle(qn_gen *g, qn_node *n, qn_dtype t);
 qn_node *qn_tile_node(qn_gen *g, const qn_tile *t, qn_place place);
-const qn_tile *qn_materialise(qn_gen *g, qn_node *n, const qn_type *as); /* as: more axes, or NULL */
+const qn_tile *qn_materialise(qn_gen *g, qn_node *n,
+                              const qn_type *as); /* as: more axes, or NULL */
 /* All results of a right side. */
 int32_t qn_results(qn_gen *g, const qn_expr *x, const qn_tile **out);
 qn_v qn_scalar(qn_gen *g, const qn_expr *x, qn_dtype t); /* t QN_NO_TYPE: its own */
@@ -270,18 +273,53 @@ qn_v qn_floor(qn_gen *g, qn_v x);
 qn_v qn_ceil(qn_gen *g, qn_v x);
 void qn_helper(qn_gen *g, int32_t which, qn_v *args, int nargs);
 
-/* ---- memory.c */
+/* ---- hoist.c */
+enum { QN_PURE_CAST = QN_OPS, QN_PURE_PLACE, QN_PURE_BELOW }; /* besides qn_op */
+void qn_hoist_reset(qn_gen *g);                               /* a function begins */
+void qn_hoist_block(qn_gen *g, qn_bb b);
+void qn_hoist_loop(qn_gen *g, qn_bb before, const qn_loop *l);
+void qn_hoist_loop_end(qn_gen *g);
+void qn_region_open(qn_gen *g); /* what is made from here on may not lead past region_close */
+void qn_region_close(qn_gen *g);
+int32_t qn_level_of(qn_gen *g, qn_v v); /* open loops that v varies in */
+bool qn_range_of(qn_gen *g, qn_v v, int64_t *lo, int64_t *hi);
+qn_v qn_pure(qn_gen *g, int32_t code, qn_dtype t, qn_dtype to, qn_v *a, int n);
+qn_v qn_pure_add(qn_gen *g, qn_v a, qn_v b);
+qn_v qn_pure_mul(qn_gen *g, qn_v a, qn_v b);
+qn_v qn_pure_cast(qn_gen *g, qn_dtype from, qn_dtype to, qn_v v);
+qn_v qn_pure_sum(qn_gen *g, qn_v *terms, int n);
+
+/* ---- address.c, memory.c */
+/* One index of an access: scalars + plain axes + the rest. */
+enum { QN_INDEX_PARTS = 8, QN_INDEX_TERMS = 2 * QN_INDEX_PARTS + QN_MAX_AXES };
+typedef struct qn_index {
+    qn_v scalar[QN_INDEX_PARTS];
+    int32_t nscalars;
+    qn_sym plain[QN_MAX_AXES];
+    int32_t nplain;
+    qn_node *rest[QN_INDEX_PARTS];
+    int32_t nrest;
+    bool lane_plain, lane_rest;
+} qn_index;
 qn_v qn_load_node(qn_gen *g, qn_node *n, const qn_coords *c);
 typedef struct qn_place_of {
-    qn_v address;   /* of the element or of lane 0 */
-    qn_v cond;      /* in range, as far as it does not vary along the lanes; NULL: true */
-    bool lanes;     /* varies along the lanes */
-    qn_v stride;    /* elements between lanes, or NULL: only addresses tell */
-    qn_v mask;      /* lanes in range, or NULL: all */
-    qn_v addresses; /* per lane, when there is no stride */
+    qn_v address;       /* of the element or of lane 0 */
+    qn_v cond;          /* in range, as far as it does not vary along the lanes; NULL: true */
+    bool lanes;         /* varies along the lanes */
+    qn_v stride;        /* elements between lanes, or NULL: only addresses tell */
+    qn_v addresses;     /* per lane, when there is no stride */
+    qn_v first, extent; /* a run of lanes starts at index `first` of `extent`; NULL: in range */
+    qn_v mask;          /* lanes in range by other indices, or NULL */
+    int64_t valid;      /* lanes that exist */
 } qn_place_of;
 void qn_address_prepare(qn_gen *g, qn_node *access);
-void qn_address(qn_gen *g, qn_node *access, const qn_coords *c, qn_place_of *out);
+/* apart: leave the guard of the index that is this plain axis to the caller. */
+void qn_address(qn_gen *g, qn_node *access, const qn_coords *c, qn_sym apart, qn_place_of *out);
+qn_v qn_index_at(qn_gen *g, const qn_node *access, int32_t k, const qn_coords *c);
+qn_v qn_index_inside(qn_gen *g, const qn_node *access, int32_t k, const qn_coords *c);
+qn_v qn_both(qn_gen *g, qn_v a, qn_v b); /* conditions, either NULL: true */
+bool qn_whole_stride(const qn_memory *m, int32_t axis, qn_v *stride);
+void qn_load_prepare(qn_gen *g, qn_node *access); /* strided lanes become registers here */
 qn_v qn_load_element(qn_gen *g, qn_dtype t, qn_v address);
 void qn_store_element(qn_gen *g, qn_dtype t, qn_v address, qn_v v);
 /* Strides and extents of an array in row-major order or in a layout. */

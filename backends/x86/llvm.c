@@ -23,9 +23,9 @@ static void fatal(const char *reason)
 
 static void open_library(void)
 {
-    static const char *const names[] = {"libLLVM.so.19.1", "libLLVM-19.so", "libLLVM.so.20.1",
+    static const char *const names[] = {"libLLVM.so.19.1", "libLLVM-19.so",   "libLLVM.so.20.1",
                                         "libLLVM-20.so",   "libLLVM.so.21.1", "libLLVM-21.so",
-                                        "libLLVM.so.22.1", "libLLVM-22.so", NULL};
+                                        "libLLVM.so.22.1", "libLLVM-22.so",   NULL};
     void *handle = NULL;
     for (int i = 0; names[i] && !handle; i++) {
         handle = dlopen(names[i], RTLD_LAZY | RTLD_LOCAL);
@@ -34,11 +34,11 @@ static void open_library(void)
         missing = "no libLLVM of version 19 or later was found";
         return;
     }
-#define X(name)                                                                                    \
-    *(void **)&table.name = dlsym(handle, "LLVM" #name);                                           \
-    if (!table.name) {                                                                             \
-        missing = "libLLVM lacks LLVM" #name;                                                      \
-        return;                                                                                    \
+#define X(name)                                          \
+    *(void **)&table.name = dlsym(handle, "LLVM" #name); \
+    if (!table.name) {                                   \
+        missing = "libLLVM lacks LLVM" #name;            \
+        return;                                          \
     }
     QN_LLVM_FUNCTIONS(X)
 #undef X

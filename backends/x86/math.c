@@ -24,8 +24,8 @@ static qn_v polynomial(qn_gen *g, qn_v x, const double *highest_first, int count
     }
     return p;
 }
-#define POLY(g, x, ...)                                                                            \
-    polynomial((g), (x), (const double[]){__VA_ARGS__},                                            \
+#define POLY(g, x, ...)                                 \
+    polynomial((g), (x), (const double[]){__VA_ARGS__}, \
                (int)(sizeof((const double[]){__VA_ARGS__}) / sizeof(double)))
 
 static qn_v f_mul(qn_gen *g, qn_v a, qn_v b)
@@ -139,7 +139,8 @@ static qn_v log_edges(qn_gen *g, qn_v x, qn_v y)
 {
     qn_v zero = qn_real(g, 0.0, x), inf = qn_real(g, INFINITY, x);
     y = pick(g, LLVMRealOEQ, x, inf, inf, y);
-    y = pick(g, LLVMRealUGT, x, zero, y, qn_real(g, (double)NAN, x)); /* NaN keeps y, which is NaN */
+    y = pick(g, LLVMRealUGT, x, zero, y,
+             qn_real(g, (double)NAN, x)); /* NaN keeps y, which is NaN */
     y = pick(g, LLVMRealUNO, x, x, x, y);
     return pick(g, LLVMRealOEQ, x, zero, qn_real(g, -INFINITY, x), y);
 }
@@ -176,7 +177,8 @@ static qn_v sigmoid_(qn_gen *g, qn_v x)
 static qn_v tanh_(qn_gen *g, qn_v x)
 {
     qn_v a = unary(g, "llvm.fabs", x), y = f_mul(g, x, x), one = qn_real(g, 1.0, x);
-    qn_v p = POLY(g, y, -0x1.828774p-8, 0x1.54c3c2p-6, -0x1.b89abap-5, 0x1.1109bep-3, -0x1.55553ep-2);
+    qn_v p =
+        POLY(g, y, -0x1.828774p-8, 0x1.54c3c2p-6, -0x1.b89abap-5, 0x1.1109bep-3, -0x1.55553ep-2);
     qn_v near = qn_fma(g, f_mul(g, p, y), x, x);
     qn_v z = exp_(g, f_add(g, a, a));
     qn_v far = f_sub(g, one, f_div(g, qn_real(g, 2.0, x), f_add(g, z, one)));
@@ -186,8 +188,8 @@ static qn_v tanh_(qn_gen *g, qn_v x)
 static qn_v erf_(qn_gen *g, qn_v x)
 {
     qn_v a = unary(g, "llvm.fabs", x), y = f_mul(g, x, x), four = qn_real(g, 4.0, x);
-    qn_v p = POLY(g, y, 0x1.470100p-14, -0x1.a32a44p-11, 0x1.53ed68p-8, -0x1.b7f6a2p-6, 0x1.ce2ce2p-4,
-                  -0x1.81273ep-2, 0x1.06eba8p-3);
+    qn_v p = POLY(g, y, 0x1.470100p-14, -0x1.a32a44p-11, 0x1.53ed68p-8, -0x1.b7f6a2p-6,
+                  0x1.ce2ce2p-4, -0x1.81273ep-2, 0x1.06eba8p-3);
     qn_v near = qn_fma(g, p, x, x);
     qn_v b = pick(g, LLVMRealOGT, a, four, four, a);
     qn_v r = POLY(g, b, -0x1.6bedfap-16, 0x1.cedbd0p-12, -0x1.1394ccp-8, 0x1.9d094cp-6,
@@ -239,9 +241,12 @@ qn_v qn_math(qn_gen *g, qn_op op, qn_dtype t, qn_v x)
         qn_v (*f32)(qn_gen *g, qn_v x);
         int32_t help32, help64;
     } table[] = {
-        {QN_OP_EXP, exp_, -1, QN_HELP_EXP_F64},       {QN_OP_EXP2, exp2_, -1, QN_HELP_EXP2_F64},
-        {QN_OP_LOG, log_, -1, QN_HELP_LOG_F64},       {QN_OP_LOG2, log2_, -1, QN_HELP_LOG2_F64},
-        {QN_OP_TANH, tanh_, -1, QN_HELP_TANH_F64},    {QN_OP_ERF, erf_, -1, QN_HELP_ERF_F64},
+        {QN_OP_EXP, exp_, -1, QN_HELP_EXP_F64},
+        {QN_OP_EXP2, exp2_, -1, QN_HELP_EXP2_F64},
+        {QN_OP_LOG, log_, -1, QN_HELP_LOG_F64},
+        {QN_OP_LOG2, log2_, -1, QN_HELP_LOG2_F64},
+        {QN_OP_TANH, tanh_, -1, QN_HELP_TANH_F64},
+        {QN_OP_ERF, erf_, -1, QN_HELP_ERF_F64},
         {QN_OP_SIN, NULL, QN_HELP_SIN_F32, QN_HELP_SIN_F64},
         {QN_OP_COS, NULL, QN_HELP_COS_F32, QN_HELP_COS_F64},
         {QN_OP_SIGMOID, sigmoid_, -1, QN_HELP_SIGMOID_F64},

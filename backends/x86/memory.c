@@ -1,366 +1,48 @@
 /* SPDX-License-Identifier: MIT
  *
- * Addresses. An index is a sum: what has no axes, plain axes (i:64), and the rest. So
- *
- *     x[b, j0 + j:64, d:D]   =   x + b * s0 + j0 * s1   +   j * s1 + d * s2
- *                                made once a statement      an element, or a constant in a leaf
- *
- * and a lane axis that stands plainly in one index is a run of elements at that index's stride:
- * contiguous where the stride is 1. Anything else in lanes has one address a lane.
+ * Loads and stores.
  *
  * Guards: a scalar out of range reads the argument block (always there) and is replaced by the pad;
- * lanes out of range are masked. Nothing outside a tensor is ever touched. */
+ * lanes out of range are masked. Nothing outside a tensor is ever touched.
+ *
+ * Lanes that are strided in memory go through a helper that transposes, since shuffles printed here
+ * are dear to generate: all registers of an access at once, by way of the stack, where another axis
+ * of few elements is contiguous (q[.., i0 + i:64, d4 + d:4] with i in lanes) as runs of those. */
 #include "backends/x86/gen.h"
-#include <stddef.h>
+#include "backends/x86/helpers/helpers.h"
 
-typedef struct qn_index {
-    qn_v base; /* i64, or NULL: 0 */
-    qn_sym plain[QN_MAX_AXES];
-    int32_t nplain;
-    qn_node *rest[16];
-    int32_t nrest;
-    bool lane_plain, lane_rest;
-} qn_index;
-
-/* ---------------------------------------------------------------- arrays */
-
-static int32_t axis_of(const qn_type *t, qn_sym name)
+/* Lanes of a run that are in range, as numbers: lo <= lane < hi. */
+static void run_bounds(qn_gen *g, const qn_place_of *p, qn_v *lo, qn_v *hi)
 {
-    for (int32_t i = 0; i < t->rank; i++) {
-        if (t->axes[i].name == name) {
-            return i;
-        }
-    }
-    return 0;
-}
-
-const qn_memory *qn_new_memory(qn_gen *g, qn_sym name, const qn_type *t, const qn_exprs *layout,
-                               qn_v base)
-{
-    qn_memory *m = QN_NEW(g->arena, qn_memory);
-    LLVMBuilderRef here = g->b;
-    g->b = g->entry;
-    *m = (qn_memory){.name = name, .type = *t, .base = base};
-    m->extent = QN_NEWN(g->arena, qn_v, t->rank + 1);
-    for (int32_t i = 0; i < t->rank; i++) {
-        m->extent[i] = qn_extent_value(g, t->axes[i].extent);
-    }
-    bool plain = !layout || layout->count == 0;
-    m->npieces = plain ? t->rank : layout->count;
-    m->pieces = QN_NEWN(g->arena, qn_layout_piece, m->npieces + 1);
-    qn_v stride = qn_i64(g, 1);
-    for (int32_t i = m->npieces - 1; i >= 0; i--) {
-        qn_layout_piece *p = &m->pieces[i];
-        *p = (qn_layout_piece){i, 1, 0, stride};
-        if (!plain) {
-            const qn_expr *x = layout->at[i];
-            if (x->kind == QN_OP && x->u.op.op == QN_OP_MOD) {
-                p->mod = x->u.op.args.at[1]->u.lit.i;
-                x = x->u.op.args.at[0];
-            }
-            if (x->kind == QN_OP && x->u.op.op == QN_OP_FLOORDIV) {
-                p->div = x->u.op.args.at[1]->u.lit.i;
-                x = x->u.op.args.at[0];
-            }
-            p->axis = axis_of(t, x->u.name);
-        }
-        qn_v count = m->extent[p->axis];
-        if (p->mod) {
-            count = qn_i64(g, p->mod);
-        } else if (p->div > 1) {
-            count = qn_iadd(g, count, qn_i64(g, p->div - 1));
-            count = qn_floordiv(g, count, qn_i64(g, p->div));
-        }
-        stride = qn_imul(g, stride, count);
-    }
-    g->b = here;
-    return m;
-}
-
-const qn_memory *qn_tensor(qn_gen *g, int32_t param)
-{
-    if (g->tensors[param]) {
-        return g->tensors[param];
-    }
-    const qn_param *p = &g->kernel->params.at[param];
-    int64_t number = 0;
-    for (int32_t i = 0; i < param; i++) {
-        number += g->kernel->params.at[i].type.rank > 0;
-    }
-    LLVMBuilderRef here = g->b;
-    g->b = g->entry;
-    qn_v table = qn_offset(g, g->args, (int64_t)offsetof(qn_abi_args, tensors));
-    table = g->l->BuildLoad2(g->b, g->ptr, table, "");
-    qn_v tensor = qn_offset(g, table, number * (int64_t)sizeof(qn_abi_tensor));
-    qn_v data = g->l->BuildLoad2(g->b, g->ptr, tensor, "");
-    qn_memory *m = QN_NEW(g->arena, qn_memory);
-    *m = *qn_new_memory(g, p->name, &p->type, NULL, data);
-    for (int32_t i = 0; i + 1 < m->npieces; i++) {
-        qn_v at = qn_offset(g, tensor, (int64_t)offsetof(qn_abi_tensor, stride) + 8 * (int64_t)i);
-        m->pieces[i].stride = g->l->BuildLoad2(g->b, g->i64, at, "");
-    }
-    g->b = here;
-    g->tensors[param] = m;
-    return m;
-}
-
-qn_node *qn_access(qn_gen *g, qn_sym base, const qn_exprs *index, bool guarded, qn_place place)
-{
-    qn_node *n = QN_NEW(g->arena, qn_node);
-    n->kind = QN_NODE_LOAD;
-    n->place = place;
-    qn_entry *e = qn_scope_find(g, base);
-    if (!e || !e->memory) {
-        qn_gen_fail(g, place, "no memory of that name here: %s", base);
-    }
-    n->memory = e->memory;
-    n->guarded = guarded;
-    n->nkids = index->count;
-    n->kid = QN_NEWN(g->arena, qn_node *, index->count + 1);
-    qn_axis axes[QN_MAX_AXES];
-    int32_t rank = 0;
-    for (int32_t i = 0; i < index->count; i++) {
-        n->kid[i] = qn_tree_as(g, index->at[i], QN_I64);
-        qn_union_axes(g, &n->kid[i]->type, axes, &rank);
-    }
-    qn_axis *copy = QN_NEWN(g->arena, qn_axis, rank + 1);
-    for (int32_t i = 0; i < rank; i++) {
-        copy[i] = axes[i];
-    }
-    n->type = (qn_type){n->memory->type.dtype, rank, copy};
-    n->lane = qn_lane_of(g, &n->type);
-    return n;
-}
-
-/* ---------------------------------------------------------------- indices taken apart */
-
-static void take_apart(qn_gen *g, qn_node *n, qn_index *x)
-{
-    bool whole = n->type.dtype == QN_I64;
-    if (n->type.rank == 0) {
-        qn_v v = qn_cast_value(g, n->type.dtype, QN_I64, qn_eval(g, n, NULL));
-        x->base = x->base ? qn_iadd(g, x->base, v) : v;
+    qn_v zero = qn_i64(g, 0), valid = qn_i64(g, p->valid);
+    *lo = zero;
+    *hi = valid;
+    if (!p->first) {
         return;
     }
-    if (n->kind == QN_NODE_IOTA && x->nplain < QN_MAX_AXES) {
-        x->plain[x->nplain++] = n->axis;
-        x->lane_plain |= n->lane != NULL;
-        return;
-    }
-    if (n->kind == QN_NODE_OP && n->op == QN_OP_ADD && whole) {
-        take_apart(g, n->kid[0], x);
-        take_apart(g, n->kid[1], x);
-        return;
-    }
-    if (n->kind == QN_NODE_OP && n->op == QN_OP_SUB && whole && n->kid[1]->type.rank == 0) {
-        take_apart(g, n->kid[0], x);
-        qn_v v = qn_eval(g, n->kid[1], NULL);
-        qn_v from = x->base ? x->base : qn_i64(g, 0);
-        x->base = g->l->BuildSub(g->b, from, v, "");
-        return;
-    }
-    if (x->nrest == 16) {
-        qn_gen_fail(g, n->place, "an index of too many parts");
-    }
-    x->rest[x->nrest++] = n;
-    x->lane_rest |= n->lane != NULL;
+    qn_v below[] = {zero, p->first}, above[] = {p->extent, p->first};
+    qn_v from = qn_pure(g, QN_OP_SUB, QN_I64, QN_I64, below, 2);
+    qn_v to = qn_pure(g, QN_OP_SUB, QN_I64, QN_I64, above, 2);
+    qn_v a[] = {from, zero, valid}, b[] = {to, zero, valid};
+    *lo = qn_pure(g, QN_OP_CLAMP, QN_I64, QN_I64, a, 3);
+    *hi = qn_pure(g, QN_OP_CLAMP, QN_I64, QN_I64, b, 3);
 }
 
-static bool is_row_major(const qn_memory *m)
-{
-    for (int32_t i = 0; i < m->npieces; i++) {
-        if (m->pieces[i].axis != i || m->pieces[i].div != 1 || m->pieces[i].mod != 0) {
-            return false;
-        }
-    }
-    return m->npieces == m->type.rank;
-}
-
-static qn_v in_range(qn_gen *g, qn_v index, qn_v extent)
-{
-    return g->l->BuildICmp(g->b, LLVMIntULT, index, extent, "");
-}
-
-static qn_v both(qn_gen *g, qn_v a, qn_v b)
-{
-    return a && b ? g->l->BuildAnd(g->b, a, b, "") : a ? a : b;
-}
-
-void qn_address_prepare(qn_gen *g, qn_node *n)
-{
-    if (n->index) {
-        return;
-    }
-    const qn_memory *m = n->memory;
-    n->index = QN_NEWN(g->arena, qn_index, n->nkids + 1);
-    qn_v offset = qn_i64(g, 0);
-    for (int32_t k = 0; k < n->nkids; k++) {
-        qn_index *x = &n->index[k];
-        take_apart(g, n->kid[k], x);
-        if (!x->base) {
-            x->base = qn_i64(g, 0);
-        }
-        if (n->guarded && !x->nplain && !x->nrest) {
-            n->once_cond = both(g, n->once_cond, in_range(g, x->base, m->extent[k]));
-        }
-    }
-    if (is_row_major(m)) {
-        for (int32_t k = 0; k < n->nkids; k++) {
-            offset = qn_iadd(g, offset, qn_imul(g, n->index[k].base, m->pieces[k].stride));
-        }
-        n->once_place = qn_gep(g, qn_memory_type(g, m->type.dtype), m->base, offset);
-    }
-}
-
-/* The part of index k that varies with axes: of the element, or of lane 0 where lanes are plain. */
-static qn_v moving(qn_gen *g, const qn_index *x, const qn_coords *c, qn_v *per_lane)
-{
-    qn_v sum = qn_i64(g, 0);
-    for (int32_t i = 0; i < x->nplain; i++) {
-        const qn_at *at = qn_coord(c, x->plain[i]);
-        sum = qn_iadd(g, sum, at ? at->index : qn_i64(g, 0));
-    }
-    *per_lane = NULL;
-    for (int32_t i = 0; i < x->nrest; i++) {
-        qn_v v = qn_cast_value(g, x->rest[i]->type.dtype, QN_I64, qn_eval(g, x->rest[i], c));
-        if (qn_lanes_of(g, v)) {
-            *per_lane = *per_lane ? g->l->BuildAdd(g->b, *per_lane, v, "") : v;
-        } else {
-            sum = qn_iadd(g, sum, v);
-        }
-    }
-    return sum;
-}
-
-static qn_v piece_of(qn_gen *g, const qn_layout_piece *p, qn_v index)
-{
-    if (p->div > 1) {
-        index = g->l->BuildUDiv(g->b, index, qn_int_like(g, p->div, index), "");
-    }
-    if (p->mod) {
-        index = g->l->BuildURem(g->b, index, qn_int_like(g, p->mod, index), "");
-    }
-    return index;
-}
-
-static bool is_whole(const qn_memory *m, int32_t axis, qn_v *stride)
-{
-    for (int32_t i = 0; i < m->npieces; i++) {
-        if (m->pieces[i].axis == axis) {
-            *stride = m->pieces[i].stride;
-            return m->pieces[i].div == 1 && m->pieces[i].mod == 0;
-        }
-    }
-    return false;
-}
-
-/* Lanes first .. first + width - 1 within 0 .. extent - 1, as a mask. */
-static qn_v run_mask(qn_gen *g, qn_v first, qn_v extent)
+/* Lanes in range, or NULL: all. */
+static qn_v lanes_mask(qn_gen *g, const qn_place_of *p)
 {
     const qn_llvm *l = g->l;
-    qn_v zero = qn_i64(g, 0), width = qn_i64(g, g->width);
-    qn_v lo = l->BuildSub(g->b, zero, first, ""), hi = l->BuildSub(g->b, extent, first, "");
-    lo = qn_imin(g, qn_imax(g, lo, zero), width);
-    hi = qn_imin(g, qn_imax(g, hi, zero), width);
-    qn_v lanes = qn_iota_lanes(g, g->i32, g->width);
-    qn_v from = qn_splat(g, l->BuildTrunc(g->b, lo, g->i32, ""), g->width);
-    qn_v to = qn_splat(g, l->BuildTrunc(g->b, hi, g->i32, ""), g->width);
-    return l->BuildAnd(g->b, l->BuildICmp(g->b, LLVMIntSGE, lanes, from, ""),
-                       l->BuildICmp(g->b, LLVMIntSLT, lanes, to, ""), "");
-}
-
-void qn_address(qn_gen *g, qn_node *n, const qn_coords *c, qn_place_of *out)
-{
-    const qn_memory *m = n->memory;
-    qn_ty element = qn_memory_type(g, m->type.dtype);
-    qn_address_prepare(g, n);
-    *out = (qn_place_of){.cond = n->once_cond, .lanes = n->lane && g->width > 1};
-    qn_v index[QN_MAX_AXES], vary[QN_MAX_AXES], wide[QN_MAX_AXES];
-    bool run = out->lanes; /* lanes at one stride */
-    qn_v lane_stride = NULL;
-    for (int32_t k = 0; k < n->nkids; k++) {
-        const qn_index *x = &n->index[k];
-        qn_v per_lane, stride;
-        vary[k] = moving(g, x, c, &per_lane);
-        index[k] = qn_iadd(g, x->base, vary[k]);
-        wide[k] = NULL;
-        if (out->lanes && x->lane_plain) {
-            run = run && !per_lane && is_whole(m, k, &stride);
-            if (run) {
-                lane_stride = lane_stride ? qn_iadd(g, lane_stride, stride) : stride;
-            }
-        }
-        run = run && !per_lane;
-        if (out->lanes && (x->lane_plain || per_lane)) {
-            wide[k] = per_lane ? per_lane : qn_int_like(g, 0, qn_iota_lanes(g, g->i64, g->width));
-            if (x->lane_plain) {
-                qn_v lanes = qn_iota_lanes(g, g->i64, g->width);
-                for (int32_t i = 0; i < x->nplain; i++) {
-                    if (x->plain[i] == n->lane) {
-                        wide[k] = qn_iadd(g, wide[k], lanes);
-                    }
-                }
-            }
-        }
-        if (!n->guarded || (!x->nplain && !x->nrest)) {
-            continue;
-        }
-        if (!wide[k]) {
-            out->cond = both(g, out->cond, in_range(g, index[k], m->extent[k]));
-        } else if (!per_lane) {
-            out->mask = both(g, out->mask, run_mask(g, index[k], m->extent[k]));
-        } else {
-            qn_v all = g->l->BuildAdd(g->b, wide[k], qn_splat(g, index[k], g->width), "");
-            qn_v ok = in_range(g, all, qn_splat(g, m->extent[k], g->width));
-            out->mask = both(g, out->mask, ok);
-        }
+    if (!p->first) {
+        qn_v partial = p->valid < g->width ? qn_lane_mask(g, p->valid) : NULL;
+        return qn_both(g, p->mask, partial);
     }
-    if (out->lanes) {
-        int64_t valid = qn_lanes_valid(g, &n->type, n->lane, c);
-        if (valid < g->width) {
-            out->mask = both(g, out->mask, qn_lane_mask(g, valid));
-        }
-    }
-    if (n->once_place) {
-        qn_v offset = qn_i64(g, 0);
-        for (int32_t k = 0; k < n->nkids; k++) {
-            offset = qn_iadd(g, offset, qn_imul(g, vary[k], m->pieces[k].stride));
-        }
-        out->address = qn_gep(g, element, n->once_place, offset);
-    } else {
-        qn_v offset = qn_i64(g, 0);
-        for (int32_t i = 0; i < m->npieces; i++) {
-            const qn_layout_piece *p = &m->pieces[i];
-            if (!run && wide[p->axis]) {
-                continue;
-            }
-            offset = qn_iadd(g, offset, qn_imul(g, piece_of(g, p, index[p->axis]), p->stride));
-        }
-        out->address = qn_gep(g, element, m->base, offset);
-    }
-    if (!out->lanes) {
-        return;
-    }
-    if (run) {
-        out->stride = lane_stride ? lane_stride : qn_i64(g, 0);
-        return;
-    }
-    /* One offset a lane, over what the lanes share. */
-    qn_v offsets = qn_int_like(g, 0, qn_iota_lanes(g, g->i64, g->width));
-    for (int32_t i = 0; i < m->npieces; i++) {
-        const qn_layout_piece *p = &m->pieces[i];
-        if (!wide[p->axis]) {
-            continue;
-        }
-        qn_v at = wide[p->axis];
-        if (!n->once_place) {
-            at = g->l->BuildAdd(g->b, at, qn_splat(g, index[p->axis], g->width), "");
-            at = piece_of(g, p, at);
-        }
-        qn_v s = qn_splat(g, p->stride, g->width);
-        offsets = g->l->BuildAdd(g->b, offsets, g->l->BuildMul(g->b, at, s, ""), "");
-    }
-    out->addresses = g->l->BuildGEP2(g->b, element, out->address, &offsets, 1, "");
+    qn_v lo, hi, lanes = qn_iota_lanes(g, g->i32, g->width);
+    run_bounds(g, p, &lo, &hi);
+    qn_v from = qn_splat(g, qn_pure_cast(g, QN_I64, QN_I32, lo), g->width);
+    qn_v to = qn_splat(g, qn_pure_cast(g, QN_I64, QN_I32, hi), g->width);
+    qn_v run = l->BuildAnd(g->b, l->BuildICmp(g->b, LLVMIntSGE, lanes, from, ""),
+                           l->BuildICmp(g->b, LLVMIntSLT, lanes, to, ""), "");
+    return qn_both(g, p->mask, run);
 }
 
 /* ---------------------------------------------------------------- loads */
@@ -416,11 +98,8 @@ static bool is_contiguous(qn_gen *g, const qn_place_of *p)
 
 static qn_v full_mask(qn_gen *g, const qn_place_of *p)
 {
-    qn_v mask = p->mask;
-    if (p->cond) {
-        mask = both(g, mask, qn_splat(g, p->cond, g->width));
-    }
-    return mask;
+    qn_v mask = lanes_mask(g, p);
+    return p->cond ? qn_both(g, mask, qn_splat(g, p->cond, g->width)) : mask;
 }
 
 static qn_v load_lanes(qn_gen *g, qn_dtype t, const qn_place_of *p, qn_v pad)
@@ -449,7 +128,7 @@ qn_v qn_load_node(qn_gen *g, qn_node *n, const qn_coords *c)
 {
     qn_dtype t = n->memory->type.dtype;
     qn_place_of p;
-    qn_address(g, n, c, &p);
+    qn_address(g, n, c, NULL, &p);
     qn_v pad = n->pad ? qn_eval(g, n->pad, NULL) : NULL;
     if (p.lanes) {
         return load_lanes(g, t, &p, pad);
@@ -459,6 +138,186 @@ qn_v qn_load_node(qn_gen *g, qn_node *n, const qn_coords *c)
     }
     qn_v address = g->l->BuildSelect(g->b, p.cond, p.address, g->args, "");
     return g->l->BuildSelect(g->b, p.cond, qn_load_element(g, t, address), pad, "");
+}
+
+/* ---------------------------------------------------------------- strided lanes */
+
+/* An access that goes through the transposing helper. */
+typedef struct bulk {
+    qn_node *n;
+    qn_sym along;   /* the contiguous axis of few elements, or NULL */
+    int32_t dim;    /* its index */
+    int64_t count;  /* its extent, or 1 */
+    int64_t bytes;  /* of an element */
+    qn_v stack;     /* [register][lane] */
+    qn_v pad;       /* bits in an i64; NULL: a store */
+    qn_node *value; /* of a store */
+    int32_t next;   /* part at hand */
+    qn_tile *into;  /* of a load */
+} bulk;
+
+enum { BULK_REGISTERS = 64 };
+
+static bool mentions(const qn_node *n, int32_t except, qn_sym axis)
+{
+    for (int32_t k = 0; k < n->nkids; k++) {
+        if (k != except && qn_type_axis(&n->kid[k]->type, axis)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Does the access have lanes at one stride that is not 1? Then *b is filled. */
+static bool is_bulk(qn_gen *g, qn_node *n, bulk *b)
+{
+    const qn_memory *m = n->memory;
+    if (g->width < 2 || !n->lane || !m->row_major) {
+        return false;
+    }
+    qn_v stride = NULL;
+    int64_t one;
+    for (int32_t k = 0; k < n->nkids; k++) {
+        if (n->index[k].lane_rest || (n->index[k].lane_plain && stride)) {
+            return false;
+        }
+        if (n->index[k].lane_plain) {
+            stride = m->pieces[k].stride;
+        }
+    }
+    if (!stride || (qn_is_const(g, stride, &one) && one == 1)) {
+        return false;
+    }
+    if (qn_parts_of(g, &n->type) > BULK_REGISTERS) {
+        return false;
+    }
+    int32_t last = n->nkids - 1;
+    const qn_index *x = &n->index[last];
+    *b = (bulk){.n = n, .dim = last, .count = 1, .bytes = memory_bytes(m->type.dtype)};
+    if (!x->lane_plain && x->nplain == 1 && x->nrest == 0 && !mentions(n, last, x->plain[0])) {
+        int64_t count = qn_extent_fixed(g, qn_type_axis(&n->type, x->plain[0])->extent);
+        if (count <= 16) {
+            b->along = x->plain[0];
+            b->count = count;
+        }
+    }
+    return true;
+}
+
+/* The registers of an access with the axis along last, so that a run's registers are neighbours. */
+static qn_type bulk_order(qn_gen *g, const bulk *b, int32_t rank_less)
+{
+    qn_axis *axes = QN_NEWN(g->arena, qn_axis, b->n->type.rank + 1);
+    int32_t n = 0;
+    for (int32_t i = 0; i < b->n->type.rank; i++) {
+        if (b->n->type.axes[i].name != b->along) {
+            axes[n++] = b->n->type.axes[i];
+        }
+    }
+    if (b->along && !rank_less) {
+        axes[n++] = *qn_type_axis(&b->n->type, b->along);
+    }
+    return (qn_type){b->n->type.dtype, n, axes};
+}
+
+static void bulk_run(qn_gen *g, void *user, const qn_coords *c)
+{
+    bulk *b = user;
+    qn_coords at = *c;
+    qn_place_of p;
+    if (b->along) {
+        qn_coord_push(&at, b->along, qn_i64(g, 0), 0);
+    }
+    qn_address(g, b->n, &at, b->along, &p);
+    qn_v lo, hi, from = qn_i64(g, 0), to = qn_i64(g, b->count);
+    run_bounds(g, &p, &lo, &hi);
+    if (p.cond) {
+        hi = g->l->BuildSelect(g->b, p.cond, hi, qn_i64(g, 0), "");
+    }
+    if (b->along && b->n->guarded) {
+        qn_coords end = *c;
+        qn_coord_push(&end, b->along, qn_i64(g, b->count - 1), b->count - 1);
+        if (qn_index_inside(g, b->n, b->dim, &at) || qn_index_inside(g, b->n, b->dim, &end)) {
+            qn_place_of line = {.first = qn_index_at(g, b->n, b->dim, &at),
+                                .extent = b->n->memory->extent[b->dim],
+                                .valid = b->count};
+            run_bounds(g, &line, &from, &to);
+        }
+    }
+    qn_v fixed = qn_i64(g, (int64_t)g->width << 32 | b->count << 40 | b->bytes << 48);
+    qn_v parts[] = {lo, hi, from, to};
+    for (int i = 0; i < 4; i++) {
+        qn_v shifted[] = {parts[i], qn_i64(g, 8 * i)};
+        qn_v both[] = {fixed, qn_pure(g, QN_OP_SHL, QN_I64, QN_I64, shifted, 2)};
+        fixed = qn_pure(g, QN_OP_BOR, QN_I64, QN_I64, both, 2);
+    }
+    qn_v place = qn_offset(g, b->stack, (int64_t)b->next * b->bytes * g->width);
+    qn_v args[] = {place, p.address, p.stride, fixed, b->pad};
+    qn_helper(g, b->pad ? QN_HELP_GATHER : QN_HELP_SCATTER, args, b->pad ? 5 : 4);
+    b->next += (int32_t)b->count;
+}
+
+static void bulk_take(qn_gen *g, void *user, const qn_coords *c)
+{
+    bulk *b = user;
+    qn_dtype t = b->n->type.dtype;
+    qn_ty v = g->l->VectorType(qn_memory_type(g, t), (unsigned)g->width);
+    qn_v at = qn_offset(g, b->stack, (int64_t)b->next++ * b->bytes * g->width);
+    b->into->regs[qn_part_index(g, &b->into->type, c)] = from_memory(g, t, load_as(g, v, at, 64));
+}
+
+static void bulk_put(qn_gen *g, void *user, const qn_coords *c)
+{
+    bulk *b = user;
+    qn_v v = to_memory(g, b->n->type.dtype, qn_eval_lanes(g, b->value, c, true));
+    qn_v at = qn_offset(g, b->stack, (int64_t)b->next++ * b->bytes * g->width);
+    g->l->SetAlignment(g->l->BuildStore(g->b, v, at), (unsigned)(b->bytes * g->width));
+}
+
+static void bulk_stack(qn_gen *g, bulk *b)
+{
+    b->stack = qn_stack(g, g->i8, qn_parts_of(g, &b->n->type) * b->bytes * g->width, 64);
+}
+
+void qn_load_prepare(qn_gen *g, qn_node *n)
+{
+    bulk b;
+    if (!is_bulk(g, n, &b)) {
+        return;
+    }
+    qn_dtype t = n->type.dtype;
+    qn_v pad = n->pad ? qn_eval(g, n->pad, NULL) : g->l->ConstNull(qn_reg_type(g, t));
+    pad = to_memory(g, t, pad);
+    qn_ty bits = g->l->IntTypeInContext(g->context, (unsigned)b.bytes * 8);
+    pad = g->l->BuildBitCast(g->b, pad, bits, "");
+    b.pad = b.bytes < 8 ? g->l->BuildZExt(g->b, pad, g->i64, "") : pad;
+    bulk_stack(g, &b);
+    qn_type runs = bulk_order(g, &b, 1), registers = bulk_order(g, &b, 0);
+    qn_each(g, runs.axes, runs.rank, NULL, bulk_run, &b);
+    qn_tile *tile = QN_NEW(g->arena, qn_tile);
+    tile->type = n->type;
+    tile->nregs = qn_parts_of(g, &n->type);
+    tile->regs = QN_NEWN(g->arena, qn_v, tile->nregs + 1);
+    b.into = tile;
+    b.next = 0;
+    qn_each(g, registers.axes, registers.rank, NULL, bulk_take, &b);
+    n->kind = QN_NODE_TILE;
+    n->tile = tile;
+}
+
+static bool store_bulk(qn_gen *g, qn_node *access, qn_node *value)
+{
+    bulk b;
+    if (!is_bulk(g, access, &b)) {
+        return false;
+    }
+    b.value = value;
+    bulk_stack(g, &b);
+    qn_type runs = bulk_order(g, &b, 1), registers = bulk_order(g, &b, 0);
+    qn_each(g, registers.axes, registers.rank, NULL, bulk_put, &b);
+    b.next = 0;
+    qn_each(g, runs.axes, runs.rank, NULL, bulk_run, &b);
+    return true;
 }
 
 /* ---------------------------------------------------------------- stores */
@@ -504,7 +363,6 @@ typedef struct storing {
     qn_node *access, *value;
     qn_store_mode mode;
     bool atomic;
-    const qn_tile *whole; /* the value, if it had to be made before */
 } storing;
 
 static void store_scalar(qn_gen *g, const storing *s, qn_v address, qn_v v)
@@ -524,11 +382,12 @@ static void store_each_lane(qn_gen *g, const storing *s, const qn_place_of *p, q
 {
     const qn_llvm *l = g->l;
     qn_v addresses = lane_addresses(g, s->access->memory->type.dtype, p);
+    qn_v mask = lanes_mask(g, p);
     for (int32_t i = 0; i < g->width; i++) {
         qn_v k = qn_i32(g, i);
         qn_bb after = NULL;
-        if (p->mask) {
-            after = qn_when(g, l->BuildExtractElement(g->b, p->mask, k, ""));
+        if (mask) {
+            after = qn_when(g, l->BuildExtractElement(g->b, mask, k, ""));
         }
         qn_v address = l->BuildExtractElement(g->b, addresses, k, "");
         store_scalar(g, s, address, l->BuildExtractElement(g->b, v, k, ""));
@@ -548,12 +407,13 @@ static void store_run(qn_gen *g, const storing *s, const qn_place_of *p, qn_v v)
         v = merge(g, s->mode, t, load_lanes(g, t, &inside, NULL), v);
     }
     v = to_memory(g, t, v);
-    if (!p->mask) {
+    qn_v mask = lanes_mask(g, p);
+    if (!mask) {
         l->SetAlignment(l->BuildStore(g->b, v, p->address), (unsigned)memory_bytes(t));
         return;
     }
     qn_ty over[] = {l->TypeOf(v), g->ptr};
-    qn_v args[] = {v, p->address, qn_i32(g, memory_bytes(t)), p->mask};
+    qn_v args[] = {v, p->address, qn_i32(g, memory_bytes(t)), mask};
     qn_intrinsic(g, "llvm.masked.store", over, 2, args, 4);
 }
 
@@ -561,7 +421,7 @@ static void store_element(qn_gen *g, void *user, const qn_coords *c)
 {
     storing *s = user;
     qn_place_of p;
-    qn_address(g, s->access, c, &p);
+    qn_address(g, s->access, c, NULL, &p);
     /* What is made for an element stays behind its own guard, but nothing shared is made there. */
     qn_v v = qn_eval_lanes(g, s->value, c, p.lanes);
     qn_bb after = p.cond ? qn_when(g, p.cond) : NULL;
@@ -602,8 +462,9 @@ static void prepare_access(qn_gen *g, qn_node *access)
 void qn_emit_store(qn_gen *g, const qn_stmt *s)
 {
     if (s->u.store.start) {
-        qn_gen_fail(g, s->place, "an asynchronous copy on a machine that has none: the pass stage "
-                                 "should have left none");
+        qn_gen_fail(g, s->place,
+                    "an asynchronous copy on a machine that has none: the pass stage "
+                    "should have left none");
     }
     bool inside = qn_attr_find(&s->attrs, "in") != NULL;
     storing st = {.mode = s->u.store.mode, .atomic = s->u.store.order == QN_STORE_ATOMIC};
@@ -618,13 +479,16 @@ void qn_emit_store(qn_gen *g, const qn_stmt *s)
     }
     qn_prepare(g, st.value);
     prepare_access(g, st.access);
+    if (st.mode == QN_STORE_SET && store_bulk(g, st.access, st.value)) {
+        return;
+    }
     qn_each(g, st.access->type.axes, st.access->type.rank, NULL, store_element, &st);
 }
 
 static void prefetch_element(qn_gen *g, void *user, const qn_coords *c)
 {
     qn_place_of p;
-    qn_address(g, user, c, &p);
+    qn_address(g, user, c, NULL, &p);
     qn_v args[] = {p.address, qn_i32(g, 0), qn_i32(g, 3), qn_i32(g, 1)};
     qn_intrinsic(g, "llvm.prefetch", &g->ptr, 1, args, 4);
 }

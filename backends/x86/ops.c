@@ -120,7 +120,8 @@ static qn_v soft_fma(qn_gen *g, qn_v a, qn_v b, qn_v c)
 {
     const qn_llvm *l = g->l;
     qn_ty wide = qn_like(g, g->f64, a);
-    qn_v p = l->BuildFMul(g->b, l->BuildFPExt(g->b, a, wide, ""), l->BuildFPExt(g->b, b, wide, ""), "");
+    qn_v p =
+        l->BuildFMul(g->b, l->BuildFPExt(g->b, a, wide, ""), l->BuildFPExt(g->b, b, wide, ""), "");
     qn_v z = l->BuildFPExt(g->b, c, wide, "");
     qn_v s = l->BuildFAdd(g->b, p, z, "");
     qn_v back = l->BuildFSub(g->b, s, p, "");

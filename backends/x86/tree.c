@@ -103,7 +103,8 @@ static qn_node *cast_node(qn_gen *g, qn_node *kid, qn_dtype to)
     return n;
 }
 
-/* Gives operands from `first` on one dtype: literals take it, narrower whole numbers widen to it. */
+/* Gives operands from `first` on one dtype: literals take it, narrower whole numbers widen to it.
+ */
 static qn_dtype join_kids(qn_gen *g, qn_node **kid, int32_t first, int32_t count)
 {
     qn_dtype t = kid[first]->type.dtype;
@@ -231,9 +232,8 @@ qn_node *qn_tree(qn_gen *g, const qn_expr *x)
         n = qn_access(g, x->u.load.base, &x->u.load.index, x->u.load.guarded, x->place);
         if (n->guarded) {
             qn_dtype t = n->type.dtype;
-            n->pad = x->u.load.pad
-                         ? qn_tree_as(g, x->u.load.pad, t)
-                         : const_node(g, t, g->l->ConstNull(qn_reg_type(g, t)), x->place);
+            n->pad = x->u.load.pad ? qn_tree_as(g, x->u.load.pad, t)
+                                   : const_node(g, t, g->l->ConstNull(qn_reg_type(g, t)), x->place);
         }
         return n;
     case QN_OP:

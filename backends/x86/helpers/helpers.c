@@ -3,20 +3,20 @@
 #include "backends/x86/helpers/helpers.h"
 #include <math.h>
 
-#define UNARY(name, type, call)                                                                    \
-    static void name(type *x, int64_t n)                                                           \
-    {                                                                                              \
-        for (int64_t i = 0; i < n; i++) {                                                          \
-            x[i] = call(x[i]);                                                                     \
-        }                                                                                          \
+#define UNARY(name, type, call)           \
+    static void name(type *x, int64_t n)  \
+    {                                     \
+        for (int64_t i = 0; i < n; i++) { \
+            x[i] = call(x[i]);            \
+        }                                 \
     }
 
-#define BINARY(name, type, call)                                                                   \
-    static void name(type *x, const type *y, int64_t n)                                            \
-    {                                                                                              \
-        for (int64_t i = 0; i < n; i++) {                                                          \
-            x[i] = call(x[i], y[i]);                                                               \
-        }                                                                                          \
+#define BINARY(name, type, call)                        \
+    static void name(type *x, const type *y, int64_t n) \
+    {                                                   \
+        for (int64_t i = 0; i < n; i++) {               \
+            x[i] = call(x[i], y[i]);                    \
+        }                                               \
     }
 
 static double sigmoid(double x)
