@@ -18,13 +18,14 @@
 const qn_pass *const qn_pipeline[] = {
     &qn_pass_canon,
     &qn_pass_split,  /* before tile, which then cuts the parts and the merge alike */
+    &qn_pass_pack,   /* before tile, which cuts the copy too */
     &qn_pass_tile,   /* before stream: a fold's carried values take the block of its rows */
     &qn_pass_stream, /* before loops: what a fold's loop can take along needs no loop of its own */
     &qn_pass_loops,
     &qn_pass_ranges, /* sees a loop as `0..N` once, with its masks in the body */
     &qn_pass_peel,   /* needs the facts of ranges */
     &qn_pass_bare,   /* the loops that peel made are those whose loads can be proved */
-    &qn_pass_strip, /* on tiles: leaf packs and blocks each panel */
+    &qn_pass_strip,  /* on tiles: leaf packs and blocks each panel */
     &qn_pass_leaf,   /* what is left of tiles becomes loops over registers */
     &qn_pass_hoist,  /* of the loops that leaf made */
     &qn_pass_dce,    /* last, since every other pass leaves things behind */
