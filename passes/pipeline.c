@@ -18,6 +18,7 @@
 const qn_pass *const qn_pipeline[] = {
     &qn_pass_canon,
     &qn_pass_fuse,   /* before tile, while loads are bare */
+    &qn_pass_unfuse, /* before tile, like split: both make nests that are cut later */
     &qn_pass_split,  /* before tile, which then cuts the parts and the merge alike */
     &qn_pass_pack,   /* before tile, which cuts the copy too */
     &qn_pass_tile,   /* before stream: a fold's carried values take the block of its rows */

@@ -32,7 +32,7 @@ typedef struct splitter {
     qn_block parts, merge;
     qn_env *env; /* of the parts' body */
     qn_block bufs;
-    qn_sym *par_axes;
+    qn_axis par_axes[QN_MAX_AXES];
     const char *obstacle;
 } splitter;
 
@@ -120,8 +120,7 @@ static qn_expr *pass_on(splitter *s, const char *base, qn_expr *value, const qn_
     qn_axis axes[QN_MAX_AXES];
     int n = 0;
     for (int k = 0; k < par->u.loop.niters; k++) {
-        qn_sym dim = par->u.loop.iters[k].pieces[0].hi->u.name;
-        axes[n++] = (qn_axis){s->par_axes[k], qn_extent_dim(dim)};
+        axes[n++] = s->par_axes[k];
     }
     axes[n++] = (qn_axis){s->axis, qn_extent_dim(s->count)};
     for (int k = 0; k < type->rank; k++) {
@@ -433,21 +432,6 @@ static void split_stmt(splitter *s, qn_stmt *st)
 
 /* ---------------------------------------------------------------- nests */
 
-static bool plain_par(const qn_tool *t, const qn_stmt *par)
-{
-    for (int n = 0; n < par->u.loop.niters; n++) {
-        const qn_iter *it = &par->u.loop.iters[n];
-        const qn_piece *p = it->pieces;
-        bool plain = it->npieces == 1 && !p->list && !it->end && !it->step &&
-                     p->lo->kind == QN_LIT && p->lo->u.lit.i == 0 && p->hi->kind == QN_NAME;
-        const qn_bound *b = plain ? qn_env_find(t->env, p->hi->u.name) : NULL;
-        if (!b || b->kind != QN_BOUND_DIM) {
-            return false;
-        }
-    }
-    return par->u.loop.niters + 2 <= QN_MAX_AXES;
-}
-
 typedef struct axis_use {
     qn_sym axis;
     bool folded;
@@ -491,17 +475,6 @@ static qn_dim parts_dim(const splitter *s, int64_t length)
     return (qn_dim){s->count, qn_op2(ir, QN_OP_FLOORDIV, n, qn_int(ir, length)), {0, 0, 0}};
 }
 
-static void name_par_axes(splitter *s)
-{
-    qn_stmt *par = s->t->par;
-    s->par_axes = QN_NEWN(s->ir->arena, qn_sym, par->u.loop.niters + 1);
-    for (int n = 0; n < par->u.loop.niters; n++) {
-        char base[80];
-        snprintf(base, sizeof base, "%.70s_", par->u.loop.iters[n].name);
-        s->par_axes[n] = qn_tool_fresh(s->t, base);
-    }
-}
-
 /* Makes both nests; false: refused, nothing changed. */
 static bool split_nest(splitter *s, int64_t length)
 {
@@ -516,7 +489,7 @@ static bool split_nest(splitter *s, int64_t length)
     s->axis = qn_tool_fresh(t, "p");
     s->count = qn_tool_fresh(t, "P");
     s->cut.index = qn_tool_fresh(t, "%from");
-    name_par_axes(s);
+    qn_par_axes(t, s->par_axes);
     qn_dim dim = parts_dim(s, length);
     s->env = qn_env_push(t->env);
     qn_type i64 = qn_type_of(ir, QN_I64, NULL, 0);
@@ -589,7 +562,7 @@ static bool try_nest(qn_tool *t)
         }
         splitter s = {.t = t, .ir = t->ir};
         s.cut = (qn_cut){.ir = t->ir, .kernel = t->kernel, .axis = axes.at[n], .extent = extent};
-        if (!plain_par(t, t->par)) {
+        if (!qn_nest_over_dims(t)) {
             qn_remark(t->cx, "W-NOSPLIT", t->par->place, "%s: the nest is not over whole dims",
                       axes.at[n]);
         } else if (split_nest(&s, length)) {

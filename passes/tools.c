@@ -74,6 +74,32 @@ bool qn_each_nest(qn_pass_cx *cx, qn_ir_file *file, qn_kernel_ir *k, bool (*f)(q
     return true;
 }
 
+bool qn_nest_over_dims(const qn_tool *t)
+{
+    const qn_stmt *par = t->par;
+    for (int n = 0; n < par->u.loop.niters; n++) {
+        const qn_iter *it = &par->u.loop.iters[n];
+        const qn_piece *p = it->pieces;
+        bool plain = it->npieces == 1 && !p->list && !it->end && !it->step &&
+                     p->lo->kind == QN_LIT && p->lo->u.lit.i == 0 && p->hi->kind == QN_NAME;
+        const qn_bound *b = plain ? qn_env_find(t->env, p->hi->u.name) : NULL;
+        if (!b || b->kind != QN_BOUND_DIM) {
+            return false;
+        }
+    }
+    return par->u.loop.niters + 2 <= QN_MAX_AXES;
+}
+
+void qn_par_axes(qn_tool *t, qn_axis *axes)
+{
+    for (int n = 0; n < t->par->u.loop.niters; n++) {
+        const qn_iter *it = &t->par->u.loop.iters[n];
+        char base[80];
+        snprintf(base, sizeof base, "%.70s_", it->name);
+        axes[n] = (qn_axis){qn_tool_fresh(t, base), qn_extent_dim(it->pieces[0].hi->u.name)};
+    }
+}
+
 static bool number(qn_sym word, int64_t *out)
 {
     char *end;

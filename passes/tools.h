@@ -47,6 +47,12 @@ qn_sym qn_tool_fresh(qn_tool *t, const char *base);
 /* axis + "0": the index of the loop over blocks of an axis. */
 qn_sym qn_tool_block_index(qn_tool *t, qn_sym axis);
 
+/* Is the nest over whole dims: each index in 0..DIM? Then memory can have an axis for each index.
+ */
+bool qn_nest_over_dims(const qn_tool *t);
+/* Those axes, with names that are free. */
+void qn_par_axes(qn_tool *t, qn_axis *axes);
+
 void qn_set_level(qn_ir *ir, qn_kernel_ir *k, const char *level);
 
 /* Folds constants, drops neutral operands, resolves selects of known conditions; never changes a
