@@ -410,8 +410,9 @@ static void emit_buf(qn_gen *g, const qn_stmt *s)
 
 static void emit_let(qn_gen *g, const qn_stmt *s)
 {
-    const qn_tile *results[QN_MAX_AXES];
-    int32_t n = qn_results(g, s->u.let.x, results);
+    const qn_tile *results[QN_MAX_AXES], *sliced = qn_slice_value(g, s->u.let.x);
+    int32_t n = sliced ? 1 : qn_results(g, s->u.let.x, results);
+    results[0] = sliced ? sliced : results[0];
     for (int32_t i = 0; i < n && i < s->u.let.nnames; i++) {
         qn_scope_tile(g, s->u.let.names[i], results[i]);
     }
@@ -433,7 +434,9 @@ static void emit_stmt(qn_gen *g, const qn_stmt *s, yielded *out)
         return;
     }
     case QN_FOR:
-        emit_loop(g, s);
+        if (!qn_slice_loop(g, s, emit_loop)) {
+            emit_loop(g, s);
+        }
         return;
     case QN_IF:
         emit_branch(g, s);

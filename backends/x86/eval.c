@@ -57,7 +57,7 @@ static qn_v narrow(qn_gen *g, qn_node *n, const qn_coords *c, qn_dtype to)
     }
     if (n->kind == QN_NODE_IOTA) {
         const qn_at *at = qn_coord(c, n->axis);
-        qn_v first = qn_cast_value(g, QN_I64, to, at ? at->index : qn_i64(g, 0));
+        qn_v first = qn_pure_cast(g, QN_I64, to, at ? at->index : qn_i64(g, 0));
         return qn_iadd(g, qn_splat(g, first, g->width),
                        qn_iota_lanes(g, qn_reg_type(g, to), g->width));
     }

@@ -624,6 +624,9 @@ int64_t qn_extent_fixed(qn_gen *g, qn_extent e)
 
 int64_t qn_axis_parts(qn_gen *g, const qn_type *t, int axis)
 {
+    if (g->slice && t->axes[axis].name == g->slice) {
+        return 1;
+    }
     int64_t n = qn_extent_fixed(g, t->axes[axis].extent);
     return t->axes[axis].name == qn_lane_of(g, t) ? (n + g->width - 1) / g->width : n;
 }
@@ -668,6 +671,10 @@ void qn_part_coords(qn_gen *g, const qn_type *t, int32_t part, qn_coords *c)
     }
     for (int32_t i = 0; i < t->rank; i++) {
         bool wide = t->axes[i].name == lane;
+        if (g->slice && t->axes[i].name == g->slice) {
+            qn_coord_push(c, t->axes[i].name, g->slice_base, 0);
+            continue;
+        }
         qn_coord_push(c, t->axes[i].name, qn_i64(g, wide ? at[i] * g->width : at[i]), at[i]);
     }
 }
@@ -686,7 +693,7 @@ int64_t qn_lanes_valid(qn_gen *g, const qn_type *t, qn_sym lane, const qn_coords
 {
     const qn_axis *a = qn_type_axis(t, lane);
     const qn_at *at = qn_coord(c, lane);
-    int64_t n = qn_extent_fixed(g, a->extent) - at->part * g->width;
+    int64_t n = qn_extent_fixed(g, a->extent) - (g->slice == lane ? 0 : at->part * g->width);
     return n < g->width ? n : g->width;
 }
 

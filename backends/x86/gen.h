@@ -156,7 +156,9 @@ typedef struct qn_gen {
     int32_t width; /* lanes a register; 0: not a leaf */
     const qn_sym *lanes;
     int32_t nlanes;
-    int32_t top; /* newest slot in use, or -1 */
+    qn_sym slice;    /* within a loop over registers: their axis, one register at a time */
+    qn_v slice_base; /* and the index of its first lane */
+    int32_t top;     /* newest slot in use, or -1 */
     struct {
         qn_slot *at;
         int32_t count, cap;
@@ -329,6 +331,10 @@ const qn_memory *qn_tensor(qn_gen *g, int32_t param);
 qn_node *qn_access(qn_gen *g, qn_sym base, const qn_exprs *index, bool guarded, qn_place place);
 void qn_emit_store(qn_gen *g, const qn_stmt *s);
 void qn_emit_prefetch(qn_gen *g, const qn_stmt *s);
+
+/* ---- slice.c: false or NULL where there is nothing to gain, or it may not be done */
+bool qn_slice_loop(qn_gen *g, const qn_stmt *s, void (*emit)(qn_gen *g, const qn_stmt *s));
+const qn_tile *qn_slice_value(qn_gen *g, const qn_expr *x);
 
 /* ---- axisops.c */
 const qn_tile *qn_axisop(qn_gen *g, const qn_expr *x, qn_node *add_to);

@@ -469,7 +469,9 @@ void qn_emit_store(qn_gen *g, const qn_stmt *s)
     bool inside = qn_attr_find(&s->attrs, "in") != NULL;
     storing st = {.mode = s->u.store.mode, .atomic = s->u.store.order == QN_STORE_ATOMIC};
     st.access = qn_access(g, s->u.store.base, &s->u.store.index, !inside, s->place);
-    st.value = qn_tree_as(g, s->u.store.x, st.access->type.dtype);
+    const qn_tile *sliced = qn_slice_value(g, s->u.store.x);
+    st.value = sliced ? qn_tile_node(g, sliced, s->place)
+                      : qn_tree_as(g, s->u.store.x, st.access->type.dtype);
     if (s->u.store.order == QN_STORE_ORDERED) {
         g->serial = true;
     }
