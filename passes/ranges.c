@@ -1042,8 +1042,8 @@ static void set_cost(ranges *r, qn_stmt *par)
         const qn_stmt *s = par->u.loop.body.at[k];
         for (int32_t p = 0; s->kind == QN_FOR && p < s->u.loop.iters[0].npieces; p++) {
             const qn_piece *q = &s->u.loop.iters[0].pieces[p];
-            const qn_lin *n =
-                q->list ? NULL : qn_lin_sub(f, qn_lin_of(f, q->hi), qn_lin_of(f, q->lo));
+            const qn_lin *hi = qn_lin_of(f, q->hi), *lo = qn_lin_of(f, q->lo);
+            const qn_lin *n = q->list ? NULL : qn_lin_sub(f, hi, lo);
             n = qn_lin_max(f, n, qn_lin_int(f, 0));
             sum = sum ? qn_lin_add(f, sum, n) : n;
             if (!sum) {

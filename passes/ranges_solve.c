@@ -360,14 +360,18 @@ static dnf compare(qn_box *b, qn_op op, bool neg, const qn_expr *x, const qn_exp
             return always(b);
         }
         /* equal: both or neither */
-        dnf p = both(b, dnf_of(b, x, false, depth + 1), dnf_of(b, y, differ, depth + 1));
-        dnf q = both(b, dnf_of(b, x, true, depth + 1), dnf_of(b, y, !differ, depth + 1));
+        /* in this order, on every compiler: what is met first is named first */
+        dnf px = dnf_of(b, x, false, depth + 1), py = dnf_of(b, y, differ, depth + 1);
+        dnf p = both(b, px, py);
+        dnf qx = dnf_of(b, x, true, depth + 1), qy = dnf_of(b, y, !differ, depth + 1);
+        dnf q = both(b, qx, qy);
         return either(b, p, q);
     }
     if (!qn_dtype_is_int(s) || !qn_dtype_is_int(t)) {
         return always(b);
     }
-    const qn_lin *d = qn_lin_sub(f, normal_lin(b, x), normal_lin(b, y));
+    const qn_lin *lx = normal_lin(b, x), *ly = normal_lin(b, y);
+    const qn_lin *d = qn_lin_sub(f, lx, ly);
     const qn_lin *e = qn_lin_scale(f, d, -1);
     if (!d) {
         return always(b);
@@ -377,10 +381,12 @@ static dnf compare(qn_box *b, qn_op op, bool neg, const qn_expr *x, const qn_exp
     case QN_OP_EQ:
     case QN_OP_NE:
         if ((op == QN_OP_EQ) != neg) {
-            return both(b, solve(b, d, MAX_SOLVE), solve(b, e, MAX_SOLVE));
+            dnf below = solve(b, d, MAX_SOLVE), above = solve(b, e, MAX_SOLVE);
+            return both(b, below, above);
         }
-        return either(b, solve(b, qn_lin_plus(f, d, 1), MAX_SOLVE),
-                      solve(b, qn_lin_plus(f, e, 1), MAX_SOLVE));
+        dnf lower = solve(b, qn_lin_plus(f, d, 1), MAX_SOLVE);
+        dnf upper = solve(b, qn_lin_plus(f, e, 1), MAX_SOLVE);
+        return either(b, lower, upper);
     case QN_OP_LT:
     case QN_OP_LE:
         strict = (op == QN_OP_LT) != neg;
@@ -417,10 +423,10 @@ static dnf dnf_of(qn_box *b, const qn_expr *e, bool neg, int depth)
             return (op == QN_OP_OR) != neg ? either(b, x, y) : both(b, x, y);
         }
         if (op == QN_OP_SELECT) {
-            dnf x =
-                both(b, dnf_of(b, args[0], false, depth + 1), dnf_of(b, args[1], neg, depth + 1));
-            dnf y =
-                both(b, dnf_of(b, args[0], true, depth + 1), dnf_of(b, args[2], neg, depth + 1));
+            dnf is = dnf_of(b, args[0], false, depth + 1), x = dnf_of(b, args[1], neg, depth + 1);
+            x = both(b, is, x);
+            dnf isnt = dnf_of(b, args[0], true, depth + 1), y = dnf_of(b, args[2], neg, depth + 1);
+            y = both(b, isnt, y);
             return either(b, x, y);
         }
         if (qn_op_is_compare(op)) {
