@@ -14,6 +14,7 @@ static const qn_sched_key keys[] = {
     {"pack", true, false, QN_SCHED_LAYOUT, NULL},
     {"peel", true, false, QN_SCHED_NOTHING, NULL},
     {"split", true, false, QN_SCHED_COUNT, NULL},
+    {"group", true, false, QN_SCHED_COUNT, NULL},
     {"strip", true, false, QN_SCHED_COUNT, NULL},
     {"order", true, false, QN_SCHED_WORD, "ascending descending"},
     {"type", true, false, QN_SCHED_DTYPE, NULL},

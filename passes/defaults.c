@@ -83,6 +83,52 @@ static int64_t block_of(const qn_machine *m, int64_t vectors)
     return best;
 }
 
+/* What few rows a task need: a product's contracted axis, and the index that shares rows. */
+typedef struct few_roles {
+    const roles *r;
+    qn_sym contracted, shared;
+    qn_sym whole; /* dim of the index: h * K // H */
+} few_roles;
+
+static bool note_few(void *user, const qn_expr *x)
+{
+    few_roles *f = user;
+    if (x->kind == QN_AXOP && x->u.axop.op == QN_AX_DOT && x->u.axop.over[0] != f->r->streamed) {
+        f->contracted = f->contracted ? f->contracted : x->u.axop.over[0];
+    }
+    if (x->kind == QN_OP && x->u.op.op == QN_OP_FLOORDIV && !f->shared) {
+        const qn_expr *m = x->u.op.args.at[0], *by = x->u.op.args.at[1];
+        if (by->kind == QN_NAME && m->kind == QN_OP && m->u.op.op == QN_OP_MUL &&
+            m->u.op.args.at[0]->kind == QN_NAME && m->u.op.args.at[1]->kind == QN_NAME) {
+            f->shared = m->u.op.args.at[0]->u.name;
+        }
+    }
+    return true;
+}
+
+/* Few rows: a row of either tensor is read once, in the order of its addresses, for all rows and
+ * indices that share it. Lanes lie along the row: along the contracted axis with a sum across
+ * them, along the columns of what is summed; the statistics have the streamed axis in lanes. */
+static bool few_rows(qn_ir *ir, qn_schedule *s, const qn_machine *m, const roles *r)
+{
+    few_roles f = {.r = r};
+    qn_block_visit(&r->k->body, note_few, &f);
+    if (m->lanes == 1 || !f.contracted || !f.shared || !r->columns ||
+        qn_schedule_find(s, NULL, "lanes", r->rows) || qn_schedule_find(s, NULL, "tile", r->rows)) {
+        return false;
+    }
+    give(ir, s, "group", f.shared, 4);
+    give(ir, s, "tile", r->rows, 1);
+    give(ir, s, "tile", r->streamed, 32);
+    give(ir, s, "split", r->streamed, 2048);
+    give(ir, s, "lanes", f.contracted, m->lanes);
+    give(ir, s, "lanes", r->columns, m->lanes);
+    give(ir, s, "lanes", r->streamed, m->lanes);
+    give(ir, s, "block", f.shared, 4);
+    give(ir, s, "peel", r->streamed, 0);
+    return true;
+}
+
 void qn_schedule_defaults(qn_ir *ir, qn_schedule *s, const qn_machine *m, const qn_ir_file *f,
                           const qn_kernel_ir *k, const char *form)
 {
@@ -94,6 +140,9 @@ void qn_schedule_defaults(qn_ir *ir, qn_schedule *s, const qn_machine *m, const 
         return; /* nothing of the kind that these choices are for */
     }
     bool few = strcmp(form, "decode") == 0;
+    if (few && few_rows(ir, s, m, &r)) {
+        return;
+    }
     int64_t vectors = few || m->lanes == 1 ? 1 : 4;
     int64_t lanes = m->lanes > 1 ? m->lanes : 4;
     give(ir, s, "tile", r.rows, vectors * lanes);

@@ -702,9 +702,14 @@ static qn_type buffer_type(leaf *lf, const lf_info *v)
         lane = leaf_type_has(&v->type, lf->lanes[k].axis) ? lf->lanes[k].axis : NULL;
     }
     for (int k = 0; k < v->type.rank; k++) {
-        if (v->type.axes[k].name != lane) {
-            axes[n++] = v->type.axes[k];
+        if (v->type.axes[k].name == lane) {
+            continue;
         }
+        int at = n++; /* by name, so that equal axes have equal layouts */
+        for (; at > 0 && strcmp(axes[at - 1].name, v->type.axes[k].name) > 0; at--) {
+            axes[at] = axes[at - 1];
+        }
+        axes[at] = v->type.axes[k];
     }
     if (lane) {
         axes[n++] = *qn_type_axis(&v->type, lane);
@@ -1167,7 +1172,10 @@ static void plan_let(plan *p, const qn_stmt *s)
     lf_info *v = leaf_info(lf, s->u.let.names[0]);
     qn_expr *x = flatten(p, s->u.let.x);
     if (leaf_is_small(lf, &v->type)) {
-        bool lanes = v->type.rank > 0;
+        bool lanes = false;
+        for (int k = 0; k < v->type.rank; k++) {
+            lanes = lanes || leaf_is_lane(lf, v->type.axes[k].name);
+        }
         if (lanes && v->type.dtype == QN_I64 && !qn_contains(x, reads_mutable, lf)) {
             v->def = x; /* a position: written out where it is used */
             return;

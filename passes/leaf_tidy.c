@@ -49,6 +49,17 @@ static void note_defined(void *user, qn_stmt *s)
     }
 }
 
+/* A few scalars in registers. */
+static bool all_flat(leaf *lf, const lf_info *v)
+{
+    for (int k = 0; k < v->type.rank; k++) {
+        if (!leaf_is_flat(lf, v->type.axes[k])) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static bool varies(void *user, const qn_expr *x)
 {
     const moving *m = user;
@@ -60,7 +71,7 @@ static bool varies(void *user, const qn_expr *x)
     if (x->kind == QN_LOAD && (!v || v->mutable_)) {
         return true;
     }
-    if (x->kind == QN_NAME && v && v->kind == LF_VALUE && v->type.rank) {
+    if (x->kind == QN_NAME && v && v->kind == LF_VALUE && v->type.rank && !all_flat(m->lf, v)) {
         return true;
     }
     for (int k = 0; name && k < m->inside.count; k++) {
@@ -133,23 +144,36 @@ static qn_exprs move_indices(moving *m, qn_exprs xs)
     return xs;
 }
 
+/* The name that stands for x before the loop; NULL for a tile that is no load. */
+static qn_expr *move_whole(moving *m, qn_expr *x)
+{
+    leaf *lf = m->lf;
+    qn_expr *safe = qn_rewrite(lf->ir, x, guard_again, m);
+    qn_type t = leaf_type(lf, safe);
+    if (t.rank && x->kind != QN_LOAD) {
+        return NULL;
+    }
+    for (int k = 0; k < m->moved.count; k++) {
+        if (qn_expr_equal(m->moved.at[k]->u.let.x, safe)) {
+            return qn_name(lf->ir, m->moved.at[k]->u.let.names[0]);
+        }
+    }
+    qn_sym name = leaf_fresh(lf, "%c");
+    qn_env_define(lf->env, &(qn_bound){.name = name, .kind = QN_BOUND_VALUE, .type = t});
+    leaf_define(lf, name, LF_VALUE, t);
+    QN_PUSH(lf->scratch, &m->moved, qn_let(lf->ir, name, safe));
+    return qn_name(lf->ir, name);
+}
+
 static qn_expr *move_out(moving *m, qn_expr *x)
 {
     leaf *lf = m->lf;
     if (worth(x) && (!m->indices || qn_contains(x, is_dear_index, NULL)) &&
         !qn_contains(x, varies, m) && !qn_contains(x, may_fail, m)) {
-        qn_expr *safe = qn_rewrite(lf->ir, x, guard_again, m);
-        for (int k = 0; k < m->moved.count; k++) {
-            if (qn_expr_equal(m->moved.at[k]->u.let.x, safe)) {
-                return qn_name(lf->ir, m->moved.at[k]->u.let.names[0]);
-            }
+        qn_expr *name = move_whole(m, x);
+        if (name) {
+            return name;
         }
-        qn_type t = leaf_type(lf, safe);
-        qn_sym name = leaf_fresh(lf, "%c");
-        qn_env_define(lf->env, &(qn_bound){.name = name, .kind = QN_BOUND_VALUE, .type = t});
-        leaf_define(lf, name, LF_VALUE, t);
-        QN_PUSH(lf->scratch, &m->moved, qn_let(lf->ir, name, safe));
-        return qn_name(lf->ir, name);
     }
     if (x->kind == QN_OP) {
         qn_exprs args = move_all(m, x->u.op.args);

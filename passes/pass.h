@@ -38,8 +38,8 @@ typedef struct qn_pass {
 } qn_pass;
 
 extern const qn_pass qn_pass_canon, qn_pass_tile, qn_pass_stream, qn_pass_loops, qn_pass_ranges,
-    qn_pass_fuse, qn_pass_unfuse, qn_pass_peel, qn_pass_split, qn_pass_pack, qn_pass_strip,
-    qn_pass_leaf, qn_pass_hoist, qn_pass_bare, qn_pass_dce, qn_pass_count;
+    qn_pass_fuse, qn_pass_unfuse, qn_pass_peel, qn_pass_split, qn_pass_pack, qn_pass_group,
+    qn_pass_strip, qn_pass_leaf, qn_pass_hoist, qn_pass_bare, qn_pass_dce, qn_pass_count;
 
 /* Every pass, in pipeline order, NULL at the end; count is not part of it. */
 extern const qn_pass *const qn_pipeline[];

@@ -21,6 +21,7 @@ const qn_pass *const qn_pipeline[] = {
     &qn_pass_unfuse, /* before tile, like split: both make nests that are cut later */
     &qn_pass_split,  /* before tile, which then cuts the parts and the merge alike */
     &qn_pass_pack,   /* before tile, which cuts the copy too */
+    &qn_pass_group,  /* before tile: the nest is still values and stores over whole axes */
     &qn_pass_tile,   /* before stream: a fold's carried values take the block of its rows */
     &qn_pass_stream, /* before loops: what a fold's loop can take along needs no loop of its own */
     &qn_pass_loops,

@@ -242,7 +242,7 @@ static void sweep(const char *text, const char *kernel, int least)
     for (size_t k = 0; k < sizeof lane_lines / sizeof *lane_lines; k++) {
         outcome o = transform(source, kernel, lane_lines[k], "leaf", 16, 32);
         leaves = o.leaves > leaves ? o.leaves : leaves;
-        compare(lane_lines[k], &o, kernel, (int)k, 3);
+        compare(lane_lines[k], &o, kernel, (int)k, 4);
     }
     cr_expect(leaves >= least, "%s %s: %d nests of %d", text, kernel, leaves, least);
 }
@@ -306,4 +306,49 @@ Test(leaf, panels_of_documents)
 Test(leaf, panels_of_mixture)
 {
     panels("tests/corpus/f_sinks_mix.qir", "@mix", "strip i 8\nlanes i 8");
+}
+
+/* ---------------------------------------------------------------- few rows */
+
+/* The text with its first `from` replaced. */
+static const char *with(const char *text, const char *from, const char *to)
+{
+    const char *at = strstr(text, from);
+    cr_assert(at);
+    qn_buf b = qn_buf_of(&lab.arena);
+    qn_buf_put(&b, text, (size_t)(at - text));
+    qn_buf_printf(&b, "%s%s", to, at + strlen(from));
+    return b.text;
+}
+
+static void few(const char *lines, const char *passes)
+{
+    const char *text = qn_lab_read(&lab, "tests/corpus/a_naive.qir");
+    outcome o = transform(text, "@causal_alibi", lines, passes, 16, 32);
+    cr_expect(strstr(o.text, "g0 in 0..Hk"), "no groups\n%s", o.text);
+    cr_expect(o.leaves > 0);
+    compare("few rows, open dims", &o, "@causal_alibi", 0, 1);
+    o = transform(with(text, "Nk, D, E", "Nk, D = 32, E = 48"), "@causal_alibi", lines, passes, 16,
+                  32);
+    cr_expect(o.leaves > 0 && o.guards == 0, "%d leaves, %d guards\n%s", o.leaves, o.guards,
+              o.text);
+    compare("few rows, fixed dims", &o, "@causal_alibi", 0, 1);
+}
+
+#define FEW "group h 4\ntile i 1\ntile j 16\nlanes d 16\nlanes e 16\nlanes j 16\nblock h 4\npeel j"
+
+Test(leaf, few_rows)
+{
+    few(FEW, "canon,group,tile,stream,ranges,peel,bare,leaf,dce");
+}
+
+Test(leaf, few_rows_split)
+{
+    few(FEW "\nsplit j 32", "canon,split,group,tile,stream,ranges,peel,bare,leaf,dce");
+}
+
+Test(leaf, few_rows_of_three)
+{
+    few("group h 3\ntile i 2\ntile j 8\nlanes d 8\nlanes e 8\nlanes j 8\nblock h 3\nblock i 2",
+        "canon,group,tile,stream,ranges,peel,bare,leaf,dce");
 }
