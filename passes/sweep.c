@@ -868,6 +868,23 @@ static void write_loop(sweep *w, int level, qn_block *out, qn_env *env)
     }
 }
 
+typedef struct outside {
+    sweep *w;
+    qn_env *env;
+} outside;
+
+/* A value from before the block that has the axis: its block cannot be taken out by a name. */
+static bool note_outside(void *user, const qn_expr *x)
+{
+    outside *o = user;
+    const qn_bound *b = x->kind == QN_NAME ? qn_env_find(o->env, x->u.name) : NULL;
+    const qn_axis *axis = b ? qn_type_axis(&b->type, o->w->cut.axis) : NULL;
+    if (axis && qn_extent_equal(axis->extent, o->w->cut.extent)) {
+        obstruct(o->w, o->w->t->par, "a value from outside the block has it");
+    }
+    return true;
+}
+
 static int last_loop(const sweep *w)
 {
     int last = -1;
@@ -902,7 +919,9 @@ bool qn_sweep(qn_tool *t, qn_env *env, qn_block *b, qn_sym axis, int64_t size, b
     }
     int64_t whole = qn_extent_const(env, w.cut.extent);
     w.cut.exact = whole >= 0 && whole % size == 0;
-    for (int n = 0; n < b->count; n++) {
+    outside o = {&w, env};
+    qn_block_visit(b, note_outside, &o);
+    for (int n = 0; n < b->count && !w.obstacle; n++) {
         read_stmt(&w, b->at[n]);
     }
     qn_block_visit(b, note_load, &w);
