@@ -182,7 +182,7 @@ static qn_v tanh_(qn_gen *g, qn_v x)
     qn_v near = qn_fma(g, f_mul(g, p, y), x, x);
     qn_v z = exp_(g, f_add(g, a, a));
     qn_v far = f_sub(g, one, f_div(g, qn_real(g, 2.0, x), f_add(g, z, one)));
-    return pick(g, LLVMRealOLT, a, qn_real(g, 0.6, x), near, copysign_(g, far, x));
+    return copysign_(g, pick(g, LLVMRealOLT, a, qn_real(g, 0.6, x), near, far), x);
 }
 
 static qn_v erf_(qn_gen *g, qn_v x)

@@ -8,6 +8,8 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 enum { MARGIN = 64 }; /* elements before and after every tensor */
 
@@ -17,6 +19,8 @@ typedef struct memory { /* one tensor as the code sees it */
     int64_t count, bytes, total;
     int64_t shape[QN_MAX_AXES];
     char *before; /* a copy of all of it, to find what was written outside */
+    char *pages;  /* mapped for a fence, or NULL */
+    int64_t mapped, margin;
 } memory;
 
 static const qn_array *given(const qn_args *a, const char *name)
@@ -148,19 +152,35 @@ static void *aligned(qn_lab *lab, int64_t bytes)
     return qn_arena_alloc(&lab->arena, (size_t)bytes + 64, 64);
 }
 
-static memory make_memory(qn_lab *lab, const qn_kernel_ir *k, const qn_param *p, const qn_args *a,
-                          const int64_t *dims, qn_abi_tensor *t)
+/* Bytes that end (fence 1) or start (fence 2) at an edge of mapped memory. */
+static char *fenced(int64_t bytes, int32_t fence, char **pages, int64_t *mapped)
 {
-    memory m = {.param = p, .count = 1, .bytes = qn_dtype_bytes(p->type.dtype)};
+    int64_t page = sysconf(_SC_PAGESIZE), inner = (bytes + page - 1) / page * page;
+    *mapped = inner + 2 * page;
+    *pages = mmap(NULL, (size_t)*mapped, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (*pages == MAP_FAILED ||
+        (inner && mprotect(*pages + page, (size_t)inner, PROT_READ | PROT_WRITE))) {
+        abort();
+    }
+    return *pages + page + (fence == 1 ? inner - bytes : 0);
+}
+
+static memory make_memory(qn_lab *lab, const qn_kernel_ir *k, const qn_param *p, const qn_args *a,
+                          const int64_t *dims, int32_t fence, qn_abi_tensor *t)
+{
+    memory m = {.param = p,
+                .count = 1,
+                .bytes = qn_dtype_bytes(p->type.dtype),
+                .margin = fence ? 0 : MARGIN};
     for (int r = p->type.rank - 1; r >= 0; r--) {
         t->stride[r] = m.count;
         m.shape[r] = dim_of(lab, k, dims, p->type.axes[r].extent);
         m.count *= m.shape[r];
     }
-    m.total = (m.count + 2 * MARGIN) * m.bytes;
-    m.base = aligned(lab, m.total);
+    m.total = (m.count + 2 * m.margin) * m.bytes;
+    m.base = fence ? fenced(m.total, fence, &m.pages, &m.mapped) : aligned(lab, m.total);
     memset(m.base, 0xff, (size_t)m.total); /* NaN, or -1 */
-    m.data = m.base + MARGIN * m.bytes;
+    m.data = m.base + m.margin * m.bytes;
     const qn_array *x = given(a, p->name);
     for (int64_t e = 0; x && p->direction != QN_OUT && e < m.count; e++) {
         put(m.data + e * m.bytes, p->type.dtype, x, e);
@@ -173,7 +193,7 @@ static memory make_memory(qn_lab *lab, const qn_kernel_ir *k, const qn_param *p,
 
 static bool was_touched(const memory *m)
 {
-    int64_t edge = MARGIN * m->bytes, end = edge + m->count * m->bytes;
+    int64_t edge = m->margin * m->bytes, end = edge + m->count * m->bytes;
     bool inside = m->param->direction == QN_IN && memcmp(m->base, m->before, (size_t)m->total) != 0;
     return inside || memcmp(m->base, m->before, (size_t)edge) != 0 ||
            memcmp(m->base + end, m->before + end, (size_t)edge) != 0;
@@ -278,7 +298,8 @@ qn_exec_result qn_exec(qn_lab *lab, const qn_ir_file *f, const char *kernel, con
     r.setup = ((qn_abi_setup)(uintptr_t)(map + c->code.setup))(&args);
     for (int p = 0; p < k->params.count && r.setup == 0; p++) {
         if (k->params.at[p].type.rank) {
-            memories[nt] = make_memory(lab, k, &k->params.at[p], a, dims, &tensors[nt]);
+            memories[nt] = make_memory(lab, k, &k->params.at[p], a, dims, options->fence,
+                                       &tensors[nt]);
             nt++;
         }
     }
@@ -287,22 +308,30 @@ qn_exec_result qn_exec(qn_lab *lab, const qn_ir_file *f, const char *kernel, con
             bufs[b] = aligned(lab, bytes[b]);
             memset(bufs[b], 0xff, (size_t)bytes[b]);
         }
-        char *space = aligned(lab, scratch);
+        char *pages = NULL, *space;
+        int64_t mapped = 0;
+        space = options->fence ? fenced(scratch, options->fence, &pages, &mapped)
+                               : aligned(lab, scratch);
         memset(space, 0xff, (size_t)scratch);
         run_launches(lab, map, &c->code, &args, space, options->backwards);
+        if (pages) {
+            munmap(pages, (size_t)mapped);
+        }
     }
     r.outs = QN_NEWN(&lab->arena, qn_arg, nt + 1);
     for (int t = 0; t < nt; t++) {
         memory *m = &memories[t];
         r.touched = r.touched || was_touched(m);
-        if (m->param->direction == QN_IN) {
-            continue;
+        if (m->param->direction != QN_IN) {
+            qn_array x = qn_zeros(lab, m->param->type.dtype, m->param->type.rank, m->shape);
+            for (int64_t q = 0; q < m->count; q++) {
+                get(m->data + q * m->bytes, x.dtype, &x, q);
+            }
+            r.outs[r.nouts++] = (qn_arg){m->param->name, x};
         }
-        qn_array x = qn_zeros(lab, m->param->type.dtype, m->param->type.rank, m->shape);
-        for (int64_t q = 0; q < m->count; q++) {
-            get(m->data + q * m->bytes, x.dtype, &x, q);
+        if (m->pages) {
+            munmap(m->pages, (size_t)m->mapped);
         }
-        r.outs[r.nouts++] = (qn_arg){m->param->name, x};
     }
     return r;
 }

@@ -10,6 +10,7 @@
 typedef struct qn_exec_options {
     const qn_target *target; /* NULL: the best here */
     bool backwards;          /* tasks in reverse */
+    int32_t fence; /* 1: nothing is mapped right after a tensor and the scratch; 2: right before */
 } qn_exec_options;
 
 typedef struct qn_exec_result {
