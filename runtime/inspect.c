@@ -235,9 +235,10 @@ static void note(qn_check_result *out, qn_verdict v, const char *name)
     }
 }
 
-/* Compares one output with what the definition says, by the formula and by the second rule. */
+/* Compares one output with what the definition says, by the formula and by the second rule, whose
+ * floor is 4 u sum p |v|: `mass` is the output for |v|, or NULL. */
 static void compare(const qn_array *have, const qn_array *want, const qn_array *naive,
-                    const char *name, qn_check_result *out)
+                    const qn_array *mass, const char *name, qn_check_result *out)
 {
     int64_t n = array_size(want);
     if (!want->f) {
@@ -250,7 +251,9 @@ static void compare(const qn_array *have, const qn_array *want, const qn_array *
         double error =
             isfinite(want->f[e]) && isfinite(have->f[e]) ? fabs(want->f[e] - have->f[e]) : 0;
         out->max_abs = error > out->max_abs ? error : out->max_abs;
-        double size = isfinite(want->f[e]) ? fabs(want->f[e]) : 0;
+        double size = mass && isfinite(mass->f[e]) ? fabs(mass->f[e])
+                      : isfinite(want->f[e])       ? fabs(want->f[e])
+                                                   : 0;
         largest = size > largest ? size : largest;
     }
     if (naive) {
@@ -270,6 +273,24 @@ static const qn_array *find_array(const qn_arg *args, int n, const char *name)
     return NULL;
 }
 
+/* The same arguments with |v| in the place of v. */
+static qn_arg *magnitudes(qn_build *b, const qn_arg *args, int n)
+{
+    qn_arg *copy = QN_NEWN(&b->arena, qn_arg, n + 1);
+    memcpy(copy, args, sizeof *args * (size_t)n);
+    for (int k = 0; k < n; k++) {
+        if (strcmp(copy[k].name, "v") == 0 && copy[k].array.f) {
+            int64_t count = array_size(&copy[k].array);
+            double *f = QN_NEWN(&b->arena, double, count + 1);
+            for (int64_t e = 0; e < count; e++) {
+                f[e] = fabs(copy[k].array.f[e]);
+            }
+            copy[k].array.f = f;
+        }
+    }
+    return copy;
+}
+
 static qn_status check(qn_build *b, qn_kernel *k, const qn_call *call, bool oracle,
                        qn_check_result *out)
 {
@@ -282,15 +303,20 @@ static qn_status check(qn_build *b, qn_kernel *k, const qn_call *call, bool orac
         return s;
     }
     bool raised = s == QN_E_INDEX;
-    qn_arg *want = NULL, *naive = NULL;
+    qn_arg *want = NULL, *naive = NULL, *mass = NULL;
     int nwant = 0;
     const char *flag = NULL;
     if (b->spec && !oracle) {
-        qn_definition def, rough;
+        qn_definition def, rough, sizes;
         if (!qn_define(b->spec, args, n, QN_DEFINE_EXACT, &def, &b->diags) ||
             !qn_define(b->spec, args, n, QN_DEFINE_NAIVE, &rough, &b->diags)) {
             return QN_E_SPEC;
         }
+        qn_arg *positive = magnitudes(b, args, n);
+        if (!qn_define(b->spec, positive, n, QN_DEFINE_EXACT, &sizes, &b->diags)) {
+            return QN_E_SPEC;
+        }
+        mass = sizes.outs;
         want = def.outs;
         nwant = def.nouts;
         naive = rough.outs;
@@ -312,6 +338,7 @@ static qn_status check(qn_build *b, qn_kernel *k, const qn_call *call, bool orac
         if (w) {
             qn_array have = qn_array_of_tensor(&b->arena, call->args[t], slot->dtype);
             compare(&have, w, naive ? find_array(naive, nwant, slot->info.name) : NULL,
+                    mass && strcmp(slot->info.name, "o") == 0 ? find_array(mass, nwant, "o") : NULL,
                     slot->info.name, out);
         }
     }
