@@ -20,10 +20,14 @@ typedef struct qn_code {
     qn_abi_launch launches[QN_MAX_LAUNCHES];
 } qn_code;
 
+/* One kernel to emit; the functions of its code are named after it. */
+typedef struct qn_emit_item {
+    const qn_ir_file *file;
+    const qn_kernel_ir *kernel;
+} qn_emit_item;
+
 typedef struct qn_emit_options {
-    bool object;           /* also keep the relocatable object */
-    bool assembly;         /* also keep assembly text */
-    const char *symbol;    /* prefix of symbols in the object */
+    bool assembly; /* assembly text instead of code */
 } qn_emit_options;
 
 typedef struct qn_emitted {
@@ -39,11 +43,11 @@ typedef struct qn_target {
     const char *isa;       /* as in QUERN_ISA: scalar, avx2, avx512 */
     qn_machine machine;
     bool (*here)(void);    /* can this machine run it? */
-    /* Compiles a verified kernel of any level. Everything in `out` lives in ir's arena.
-     * Not QN_OK: an error is in d (QN_E_TOOL: LLVM is absent). */
-    qn_status (*emit)(const struct qn_target *t, qn_ir *ir, const qn_ir_file *f,
-                      const qn_kernel_ir *k, const qn_emit_options *options, qn_emitted *out,
-                      qn_diags *d);
+    /* Compiles n verified kernels of any level, of different names, into one object: out holds n,
+     * which share bytes and object. Everything in it lives in ir's arena. Not QN_OK: an error is in d
+     * (QN_E_TOOL: LLVM is absent). */
+    qn_status (*emit)(const struct qn_target *t, qn_ir *ir, const qn_emit_item *items, int n,
+                      const qn_emit_options *options, qn_emitted *out, qn_diags *d);
     const void *const *helpers; /* table for qn_abi_args.helpers, or NULL */
 } qn_target;
 

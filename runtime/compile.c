@@ -153,10 +153,10 @@ static void forget_facts(void *user, qn_stmt *s)
 
 /* A text from outside promises: bare loads and !in are proved again by `bare`, or stay guarded.
  */
-static void distrust(qn_build *b)
+static void distrust(qn_build *b, qn_kernel_ir *k)
 {
-    qn_block_rewrite(&b->ir, &b->kernel->body, guard_load, &b->ir);
-    qn_block_stmts(&b->kernel->body, forget_facts, NULL);
+    qn_block_rewrite(&b->ir, &k->body, guard_load, &b->ir);
+    qn_block_stmts(&k->body, forget_facts, NULL);
 }
 
 static bool is_leaf(const qn_kernel_ir *k)
@@ -179,8 +179,23 @@ static qn_status source_qir(qn_build *b)
                     b->pick ? b->pick : "");
         return QN_E_SPEC;
     }
-    if (!(b->options->flags & QN_COMPILE_TRUST)) {
-        distrust(b);
+    /* kernels of which all but the last have a condition are the plans of one */
+    for (int k = 0; k < b->naive->items.count; k++) {
+        const qn_item *it = &b->naive->items.at[k];
+        if (it->kind == QN_ITEM_KERNEL && (!b->pick || it->u.kernel == b->kernel) &&
+            b->nplans < QN_MAX_PLANS) {
+            b->plans[b->nplans++] = it->u.kernel;
+        }
+    }
+    for (int n = 0; n < b->nplans; n++) {
+        bool plan = qn_attr_find(&b->plans[n]->attrs, "plan") != NULL;
+        if (plan != (n + 1 < b->nplans) && b->nplans > 1) {
+            b->plans[0] = b->kernel; /* unrelated kernels: the first */
+            b->nplans = 1;
+        }
+    }
+    for (int n = 0; n < b->nplans && !(b->options->flags & QN_COMPILE_TRUST); n++) {
+        distrust(b, b->plans[n]);
     }
     return QN_OK;
 }
@@ -237,8 +252,10 @@ qn_status qn_build_source(qn_build *b, qn_source source, const qn_options *optio
 int qn_build_forms(const qn_build *b, const char *forms[QN_MAX_PLANS])
 {
     if (!b->spec) {
-        forms[0] = "";
-        return 1;
+        for (int n = 0; n < b->nplans; n++) {
+            forms[n] = b->plans[n]->name + 1;
+        }
+        return b->nplans;
     }
     forms[0] = "decode";
     forms[1] = "prefill";
@@ -263,8 +280,13 @@ qn_status qn_build_plan(qn_build *b, const char *form, const char *stop, bool co
 {
     *out = (qn_plan_build){.form = form};
     out->file = qn_file_copy(b->naive);
-    out->kernel = qn_file_kernel(out->file, b->kernel->name);
-    add_plan_condition(b, out->kernel, form);
+    out->kernel = qn_file_kernel(out->file, b->spec ? b->kernel->name : form);
+    if (b->spec) {
+        qn_buf name = qn_buf_of(&b->arena);
+        qn_buf_printf(&name, "%s_%s", b->kernel->name, form);
+        out->kernel->name = qn_intern(&b->ir, name.text);
+        add_plan_condition(b, out->kernel, form);
+    }
     bool trusted = !b->spec && (b->options->flags & QN_COMPILE_TRUST);
     out->schedule = qn_schedule_new(&b->ir, b->kernel->name, b->target->name);
     for (int k = 0; k < b->user->lines.count; k++) {
@@ -281,7 +303,7 @@ qn_status qn_build_plan(qn_build *b, const char *form, const char *stop, bool co
     if (leaf) {
         po.only = trusted ? "" : "bare";
     }
-    const char *name = b->kernel->name;
+    const char *name = out->kernel->name;
     if (!qn_pipeline_run(&cx, &out->file, name, &po)) {
         return b->diags.errors ? QN_E_SPEC : QN_E_INTERNAL;
     }
@@ -426,11 +448,7 @@ static void keep_plan(qn_kernel *k, qn_plan *p, const qn_plan_build *from)
     const qn_kernel_ir *ir = from->kernel;
     p->name = keep(k, from->form[0] ? from->form : "only");
     p->code = from->emitted.code;
-    unsigned char *bytes = qn_arena_alloc(&k->arena, (size_t)p->code.size + 1, 64);
-    if (p->code.size) {
-        memcpy(bytes, from->emitted.code.bytes, (size_t)p->code.size);
-    }
-    p->code.bytes = bytes;
+    p->code.bytes = NULL; /* the kernel has it mapped */
     p->ndims = ir->dims.count;
     p->dims = QN_NEWN(&k->arena, qn_dim_slot, ir->dims.count + 1);
     for (int d = 0; d < ir->dims.count; d++) {
@@ -501,8 +519,9 @@ qn_status qn_build_signature(qn_build *b, qn_kernel **out)
 
 qn_status qn_build_kernel(qn_build *b, qn_plan_build *plans, int nplans, qn_kernel **out)
 {
+    qn_emit_item items[QN_MAX_PLANS];
+    qn_emitted emitted[QN_MAX_PLANS];
     for (int n = 0; n < nplans; n++) {
-        qn_emit_options eo = {.object = true, .symbol = plans[n].form};
         if (plans[n].kernel->dims.count > QN_MAX_DIMS ||
             plans[n].kernel->params.count > QN_MAX_SCALARS) {
             qn_diag_add(&b->diags, QN_ERROR, "E-LIMIT", (qn_place){0},
@@ -510,12 +529,16 @@ qn_status qn_build_kernel(qn_build *b, qn_plan_build *plans, int nplans, qn_kern
                         QN_MAX_SCALARS);
             return QN_E_SPEC;
         }
-        qn_status s = b->target->emit(b->target, &b->ir, plans[n].file, plans[n].kernel, &eo,
-                                      &plans[n].emitted, &b->diags);
-        b->cx->codegen_seconds += plans[n].emitted.seconds_codegen;
-        if (s != QN_OK) {
-            return s;
-        }
+        items[n] = (qn_emit_item){plans[n].file, plans[n].kernel};
+    }
+    qn_status s = b->target->emit(b->target, &b->ir, items, nplans, &(qn_emit_options){0}, emitted,
+                                  &b->diags);
+    if (s != QN_OK) {
+        return s;
+    }
+    b->cx->codegen_seconds += emitted[0].seconds_codegen;
+    for (int n = 0; n < nplans; n++) {
+        plans[n].emitted = emitted[n];
     }
     jmp_buf oom;
     qn_kernel *k = new_kernel(b, &oom);
@@ -527,13 +550,15 @@ qn_status qn_build_kernel(qn_build *b, qn_plan_build *plans, int nplans, qn_kern
         return QN_E_MEMORY;
     }
     keep_params(k, plans[0].kernel);
+    k->map_size = emitted[0].code.size;
+    k->map = qn_map_code(emitted[0].code.bytes, k->map_size);
+    if (!k->map) {
+        qn_kernel_destroy(k);
+        return QN_E_MEMORY;
+    }
     for (int n = 0; n < nplans; n++) {
         keep_plan(k, &k->plans[n], &plans[n]);
-        k->plans[n].map = qn_map_code(k->plans[n].code.bytes, k->plans[n].code.size);
-        if (!k->plans[n].map) {
-            qn_kernel_destroy(k);
-            return QN_E_MEMORY;
-        }
+        k->plans[n].map = k->map;
         k->nplans = n + 1;
     }
     k->explain = keep(k, qn_build_explain(b, plans, nplans));
@@ -552,9 +577,7 @@ void qn_kernel_destroy(qn_kernel *k)
     if (!k) {
         return;
     }
-    for (int n = 0; n < k->nplans; n++) {
-        qn_unmap_code(k->plans[n].map, k->plans[n].code.size);
-    }
+    qn_unmap_code(k->map, k->map_size);
     qn_arena_fini(&k->arena);
     k->alloc.realloc_fn(k->alloc.user, k, sizeof *k, 0);
 }

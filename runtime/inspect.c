@@ -59,11 +59,15 @@ static qn_status dump_plan(qn_build *b, const char *at, const char *form, qn_buf
     if (strcmp(at, "schedule") == 0) {
         qn_print_schedule(p.schedule, true, out);
     } else if (strcmp(at, "asm") == 0) {
-        qn_emit_options eo = {.assembly = true, .symbol = form};
-        s = b->target->emit(b->target, &b->ir, p.file, p.kernel, &eo, &p.emitted, &b->diags);
+        qn_emit_options eo = {.assembly = true};
+        s = b->target->emit(b->target, &b->ir, &(qn_emit_item){p.file, p.kernel}, 1, &eo,
+                            &p.emitted, &b->diags);
         qn_buf_puts(out, s == QN_OK && p.emitted.assembly ? p.emitted.assembly : "");
-    } else {
+    } else if (out->length == 0) {
         qn_print_file(p.file, out);
+    } else { /* a further plan: its norms stand above */
+        qn_buf_puts(out, "\n");
+        qn_print_kernel(p.kernel, out);
     }
     return s;
 }
@@ -85,10 +89,16 @@ static qn_status dump(qn_build *b, const char *at, const char *plan, qn_buf *out
     }
     const char *forms[QN_MAX_PLANS];
     int n = qn_build_forms(b, forms);
-    for (int k = 0; k < n; k++) {
-        if (plan ? strcmp(plan, forms[k]) == 0 : k == n - 1) {
-            return dump_plan(b, at, forms[k], out);
+    bool found = false;
+    qn_status s = QN_OK;
+    for (int k = 0; k < n && s == QN_OK; k++) {
+        if (!plan || strcmp(plan, forms[k]) == 0) {
+            found = true;
+            s = dump_plan(b, at, forms[k], out);
         }
+    }
+    if (found) {
+        return s;
     }
     qn_diag_add(&b->diags, QN_ERROR, "E-PLAN", (qn_place){0}, "there is no plan %s", plan);
     return QN_E_ARG;

@@ -46,7 +46,7 @@ typedef struct qn_scalar_slot {
 typedef struct qn_plan {
     const char *name;
     qn_code code;
-    char *map; /* where the blob is mapped, read + execute */
+    const char *map; /* where the blob is mapped, read + execute: the kernel's */
     int32_t ndims, nrequires;
     qn_dim_slot *dims;
     const char **requires;
@@ -63,6 +63,8 @@ struct qn_kernel {
     qn_scalar_slot *scalars;
     qn_plan plans[QN_MAX_PLANS];
     const char *explain;
+    char *map; /* the blob of all plans */
+    int64_t map_size;
     const unsigned char *object;
     int64_t object_size;
 };
@@ -90,6 +92,8 @@ typedef struct qn_build {
     const char *path, *text; /* of the source */
     size_t length;
     const char *pick;
+    qn_kernel_ir *plans[QN_MAX_PLANS]; /* of a .qir with several plans */
+    int32_t nplans;
     struct qn_spec *spec; /* NULL for .qir */
     qn_ir_file *naive;    /* as lowered or parsed */
     qn_kernel_ir *kernel; /* in naive */

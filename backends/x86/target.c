@@ -40,7 +40,7 @@ static const qn_isa isa_v4 = {"x86-64-v4", 16, true, true, true, true};
 static const qn_isa isa_v3 = {"x86-64-v3", 8, true, true, true, false};
 static const qn_isa isa_v1 = {"x86-64", 1, false, false, false, false};
 
-static qn_status emit(const qn_target *t, qn_ir *ir, const qn_ir_file *f, const qn_kernel_ir *k,
+static qn_status emit(const qn_target *t, qn_ir *ir, const qn_emit_item *items, int n,
                       const qn_emit_options *options, qn_emitted *out, qn_diags *d);
 
 static const qn_target target_v4 = {
@@ -197,38 +197,25 @@ static bool emit_buffer(session *s, LLVMCodeGenFileType kind, qn_diags *d)
     return true;
 }
 
-/* From the object to offsets of functions in a blob. */
-static bool take_blob(qn_ir *ir, session *s, const char *symbol, const qn_emitted_names *names,
-                      qn_emitted *out, qn_diags *d)
+/* Offsets of the functions of one kernel in the blob. */
+static bool take_code(qn_ir *ir, const qn_blob *blob, const char *symbol,
+                      const qn_emitted_names *names, qn_code *code, qn_diags *d)
 {
-    qn_blob blob;
-    const char *why = NULL;
-    const char *object = s->l->GetBufferStart(s->buffer);
-    int64_t size = (int64_t)s->l->GetBufferSize(s->buffer);
-    char *copy = qn_arena_alloc(ir->arena, (size_t)size + 1, 64);
-    memcpy(copy, object, (size_t)size);
-    if (!qn_blob_link(ir->arena, copy, size, &blob, &why)) {
-        qn_diag_add(d, QN_ERROR, "E-EMIT", (qn_place){0, 0, 0},
-                    "the object cannot become a blob: %s", why);
-        return false;
-    }
-    out->object = (const unsigned char *)copy;
-    out->object_size = size;
-    out->code.bytes = blob.bytes;
-    out->code.size = blob.size;
-    out->code.nlaunches = names->nlaunches;
+    code->bytes = blob->bytes;
+    code->size = blob->size;
+    code->nlaunches = names->nlaunches;
     qn_buf name = qn_buf_of(ir->arena);
     qn_buf_printf(&name, "%s_setup", symbol);
-    int64_t at = qn_blob_symbol(&blob, name.text);
+    int64_t at = qn_blob_symbol(blob, name.text);
     bool good = at >= 0;
-    out->code.setup = (uint32_t)at;
+    code->setup = (uint32_t)at;
     for (int32_t i = 0; i < names->nlaunches && good; i++) {
-        qn_abi_launch *l = &out->code.launches[i];
+        qn_abi_launch *l = &code->launches[i];
         *l = names->launches[i];
         for (int k = 0; k < 2; k++) {
             name = qn_buf_of(ir->arena);
             qn_buf_printf(&name, "%s_%s%d", symbol, k ? "task" : "list", i);
-            at = qn_blob_symbol(&blob, name.text);
+            at = qn_blob_symbol(blob, name.text);
             good = good && at >= 0;
             *(k ? &l->task : &l->list) = (uint32_t)at;
         }
@@ -240,22 +227,33 @@ static bool take_blob(qn_ir *ir, session *s, const char *symbol, const qn_emitte
     return good;
 }
 
-static qn_status run_session(session *s, const qn_target *t, qn_ir *ir, const qn_ir_file *f,
-                             const qn_kernel_ir *k, const qn_emit_options *options, qn_emitted *out,
-                             qn_diags *d)
+/* From LLVM's buffer to an object of ours and a blob. */
+static bool take_blob(qn_ir *ir, session *s, qn_blob *blob, qn_diags *d)
 {
-    double start = now();
-    if (!open_session(s, isa_of(t), d)) {
-        return QN_E_TOOL;
+    const char *why = NULL;
+    int64_t size = (int64_t)s->l->GetBufferSize(s->buffer);
+    char *copy = qn_arena_alloc(ir->arena, (size_t)size + 1, 64);
+    memcpy(copy, s->l->GetBufferStart(s->buffer), (size_t)size);
+    if (!qn_blob_link(ir->arena, copy, size, blob, &why)) {
+        qn_diag_add(d, QN_ERROR, "E-EMIT", (qn_place){0, 0, 0},
+                    "the object cannot become a blob: %s", why);
+        return false;
     }
+    return true;
+}
+
+/* Adds the functions of one kernel to the module. False: the diagnostic is there. */
+static bool add_kernel(session *s, const qn_target *t, qn_ir *ir, const qn_emit_item *item,
+                       qn_emitted_names *names, int32_t *nbufs, qn_diags *d)
+{
     jmp_buf failed;
     qn_gen *g = QN_NEW(ir->arena, qn_gen);
     *g = (qn_gen){.l = s->l,
                   .isa = isa_of(t),
                   .ir = ir,
                   .arena = ir->arena,
-                  .file = f,
-                  .kernel = k,
+                  .file = item->file,
+                  .kernel = item->kernel,
                   .d = d,
                   .failed = &failed,
                   .context = s->context,
@@ -263,33 +261,57 @@ static qn_status run_session(session *s, const qn_target *t, qn_ir *ir, const qn
                   .b = s->b,
                   .entry = s->entry};
     fill_types(g);
-    const char *symbol = options->symbol && options->symbol[0] ? options->symbol : "quern";
-    qn_emitted_names names;
     if (setjmp(failed)) {
-        return QN_E_INTERNAL; /* the diagnostic is there */
+        return false;
     }
-    qn_emit_kernel(g, symbol, &names);
-    out->code.nbufs = g->ncallbufs;
+    qn_emit_kernel(g, item->kernel->name + 1, names);
+    *nbufs = g->ncallbufs;
+    return true;
+}
+
+static qn_status run_session(session *s, const qn_target *t, qn_ir *ir, const qn_emit_item *items,
+                             int n, const qn_emit_options *options, qn_emitted *out, qn_diags *d)
+{
+    double start = now();
+    if (!open_session(s, isa_of(t), d)) {
+        return QN_E_TOOL;
+    }
+    qn_emitted_names *names = QN_NEWN(ir->arena, qn_emitted_names, n);
+    for (int k = 0; k < n; k++) {
+        if (!add_kernel(s, t, ir, &items[k], &names[k], &out[k].code.nbufs, d)) {
+            return QN_E_INTERNAL;
+        }
+    }
     double built = now();
-    if (options->assembly && emit_buffer(s, LLVMAssemblyFile, d)) {
-        out->assembly = qn_arena_text(ir->arena, s->l->GetBufferStart(s->buffer),
-                                      s->l->GetBufferSize(s->buffer));
-        return QN_OK; /* emission consumes the module */
+    if (options->assembly) { /* emission consumes the module: text or code, not both */
+        bool good = emit_buffer(s, LLVMAssemblyFile, d);
+        out->assembly = good ? qn_arena_text(ir->arena, s->l->GetBufferStart(s->buffer),
+                                             s->l->GetBufferSize(s->buffer))
+                             : NULL;
+        return good ? QN_OK : QN_E_INTERNAL;
     }
-    if (!emit_buffer(s, LLVMObjectFile, d)) {
+    qn_blob blob;
+    if (!emit_buffer(s, LLVMObjectFile, d) || !take_blob(ir, s, &blob, d)) {
         return QN_E_INTERNAL;
     }
     out->seconds_build = built - start;
     out->seconds_codegen = now() - built;
-    return take_blob(ir, s, symbol, &names, out, d) ? QN_OK : QN_E_INTERNAL;
+    for (int k = 0; k < n; k++) {
+        out[k].object = blob.object;
+        out[k].object_size = blob.object_size;
+        if (!take_code(ir, &blob, items[k].kernel->name + 1, &names[k], &out[k].code, d)) {
+            return QN_E_INTERNAL;
+        }
+    }
+    return QN_OK;
 }
 
-static qn_status emit(const qn_target *t, qn_ir *ir, const qn_ir_file *f, const qn_kernel_ir *k,
+static qn_status emit(const qn_target *t, qn_ir *ir, const qn_emit_item *items, int n,
                       const qn_emit_options *options, qn_emitted *out, qn_diags *d)
 {
     const char *why = NULL;
     session s = {.l = qn_llvm_open(&why)};
-    *out = (qn_emitted){0};
+    memset(out, 0, sizeof *out * (size_t)n);
     if (!s.l) {
         qn_diag_add(d, QN_ERROR, "E-TOOL", (qn_place){0, 0, 0}, "compiling needs LLVM: %s", why);
         return QN_E_TOOL;
@@ -311,7 +333,7 @@ static qn_status emit(const qn_target *t, qn_ir *ir, const qn_ir_file *f, const 
         close_session(open);
         longjmp(*former_oom, 1);
     }
-    status = run_session(&s, t, ir, f, k, options, out, d);
+    status = run_session(&s, t, ir, items, n, options, out, d);
     ir->arena->oom = former_oom;
     qn_llvm_on_fatal(former);
     close_session(&s);

@@ -251,7 +251,8 @@ static const compiled *compile(qn_lab *lab, const qn_ir_file *f, const qn_kernel
         }
     }
     qn_emitted e;
-    *status = t->emit(t, &lab->ir, f, k, &(qn_emit_options){.symbol = "t"}, &e, &lab->diags);
+    *status =
+        t->emit(t, &lab->ir, &(qn_emit_item){f, k}, 1, &(qn_emit_options){0}, &e, &lab->diags);
     if (*status != QN_OK) {
         return NULL;
     }
