@@ -293,7 +293,8 @@ Test(x86, list_in_batches)
     const qn_target *t = qn_target_find(NULL);
     qn_emitted e;
     const qn_kernel_ir *k = qn_file_kernel(f, NULL);
-    cr_assert(t->emit(t, &lab.ir, f, k, &(qn_emit_options){0}, &e, &lab.diags) == QN_OK);
+    cr_assert(t->emit(t, &lab.ir, &(qn_emit_item){f, k}, 1, &(qn_emit_options){0}, &e,
+                      &lab.diags) == QN_OK);
     char *map = qn_map_code(e.code.bytes, e.code.size);
     int64_t dims[] = {2, 3, 1, 200, 100, 4, 4}, bytes[1], scratch = 0, flag = 0;
     qn_abi_tensor tensors[6] = {{0}};
@@ -324,8 +325,8 @@ static void refused(const char *text, const char *words)
     qn_ir_file *f = qn_lab_text(&lab, text);
     const qn_target *t = qn_target_find(NULL);
     qn_emitted e;
-    qn_status s =
-        t->emit(t, &lab.ir, f, qn_file_kernel(f, NULL), &(qn_emit_options){0}, &e, &lab.diags);
+    qn_emit_item item = {f, qn_file_kernel(f, NULL)};
+    qn_status s = t->emit(t, &lab.ir, &item, 1, &(qn_emit_options){0}, &e, &lab.diags);
     const char *said = qn_lab_errors(&lab);
     cr_expect(s != QN_OK && strstr(said, words), "%s, not: %s", words, said);
 }
@@ -342,8 +343,8 @@ Test(x86, bytes_are_a_function_of_the_text)
     qn_emitted e[2];
     for (int k = 0; k < 2; k++) {
         qn_ir_file *f = qn_lab_corpus(&lab, "c_leaf");
-        cr_assert(t->emit(t, &lab.ir, f, qn_file_kernel(f, NULL),
-                          &(qn_emit_options){.object = true}, &e[k], &lab.diags) == QN_OK);
+        qn_emit_item item = {f, qn_file_kernel(f, NULL)};
+        cr_assert(t->emit(t, &lab.ir, &item, 1, &(qn_emit_options){0}, &e[k], &lab.diags) == QN_OK);
     }
     cr_assert(e[0].object_size == e[1].object_size);
     cr_assert(memcmp(e[0].object, e[1].object, (size_t)e[0].object_size) == 0);
