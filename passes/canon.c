@@ -303,9 +303,12 @@ static void simplify_stmts(canon *c, qn_env *env, qn_block *b)
 
 static void canon_block(canon *c, qn_env *env, qn_block *b, int depth)
 {
-    simplify_stmts(c, env, b);
-    share_names(c, env, b);
-    inline_names(c, env, b);
+    for (int before = -1, n = 0; before != b->count && n < MAX_DEPTH; n++) {
+        before = b->count; /* what was put in a name's place may be simpler there */
+        simplify_stmts(c, env, b);
+        share_names(c, env, b);
+        inline_names(c, env, b);
+    }
     for (int n = 0; n < MAX_DEPTH && name_one(c, env, b); n++) {
     }
     if (depth == MAX_DEPTH) {

@@ -316,6 +316,25 @@ static qn_schedule *parse_schedule(world *w)
     return f->items.at[0].u.schedule;
 }
 
+/* canon says each thing in one way, so a second time changes nothing. */
+static void canon_settles(world *w, const qn_ir_file *f)
+{
+    qn_ir_file *copy = qn_file_copy(f);
+    qn_pass_cx cx = {&w->ir, &w->scratch, qn_schedule_new(&w->ir, "@g", "any"), &machine,
+                     &w->diags};
+    const char *once = NULL;
+    for (int n = 0; n < 2; n++) {
+        qn_pipeline_options o = {.only = "canon"};
+        qn_pipeline_run(&cx, &copy, "@g", &o);
+        const char *text = qn_file_text(&w->arena, copy);
+        if (once && strcmp(once, text) != 0) {
+            fprintf(stderr, "once %s\ntwice %s\n", once, text);
+            fail(w, "canon changes its own text");
+        }
+        once = text;
+    }
+}
+
 static void one_program(world *w)
 {
     grow_program(w);
@@ -335,6 +354,8 @@ static void one_program(world *w)
     if (!qn_pipeline_run(&cx, &after, "@g", &o)) {
         fail(w, "the passes fail");
     }
+    canon_settles(w, before);
+    canon_settles(w, after);
     for (int n = 0; n < 3; n++) {
         call c = {.count = 0};
         qn_kernel_ir *k = qn_file_kernel(before, "@g");
