@@ -243,11 +243,12 @@ static void find_lanes(leaf *lf, qn_stmt *nest)
         }
         lf->width = w;
         lf->lanes[lf->nlanes - 1].extent = leaf_const(lf, scan.extent);
+        lf->lanes[lf->nlanes - 1].block = scan.extent.dim == NULL;
     }
 }
 
 /* An axis is whole if all of it, beside the flat axes of any value, fits a few registers. */
-static void size_lanes(leaf *lf)
+static void size_lanes(leaf *lf, qn_place place)
 {
     for (int k = 0; k < lf->nlanes; k++) {
         lf_lane *l = &lf->lanes[k];
@@ -264,6 +265,10 @@ static void size_lanes(leaf *lf)
             flat = lf->walked->at[n] == l->axis ? 9 : flat;
         }
         l->whole = l->extent > 0 && vectors * flat <= 8 && leaf_block_line(lf, l->axis) == 0;
+        if (!l->whole && l->block && l->extent % lf->width != 0) {
+            leaf_refuse(lf, place, "lanes of %s: its block of %lld is no multiple of %lld", l->axis,
+                        (long long)l->extent, (long long)lf->width);
+        }
     }
 }
 
@@ -346,7 +351,7 @@ static qn_stmt *turn(leaf *lf, const qn_stmt *launch, const qn_stmt *nest, bool 
     leaf_unique(lf, copy);
     leaf_hoist(lf, copy);
     leaf_register(lf, copy);
-    size_lanes(lf);
+    size_lanes(lf, nest->place);
     qn_block head = leaf_pretrim(lf, copy);
     qn_block body = leaf_block(lf, &copy->u.loop.body, NULL, 0);
     qn_block all = {0};

@@ -122,6 +122,7 @@ typedef struct lf_lane {
     qn_sym axis;
     bool whole;
     int64_t extent; /* -1: not constant */
+    bool block;     /* of a block: what lies beyond belongs to another task or trip */
     bool used;
 } lf_lane;
 
@@ -135,6 +136,7 @@ typedef struct lf_buf {
     qn_sym name;
     qn_type type;
     qn_stmt *stmt;
+    int freed; /* in the pool: the last block that was planned when it got there */
 } lf_buf;
 
 typedef struct lf_bufs {

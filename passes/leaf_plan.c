@@ -739,7 +739,9 @@ static void need(plan *p, lf_info *v)
     }
     qn_type t = buffer_type(lf, v);
     for (int k = 0; k < lf->pool.count; k++) {
-        if (same_layout(&lf->pool.at[k].type, &t)) {
+        /* What blocks inside this one gave back is in use while they run, and a value of this block
+         * may be made before that. */
+        if (lf->pool.at[k].freed < p->block && same_layout(&lf->pool.at[k].type, &t)) {
             lf_buf b = lf->pool.at[k];
             lf->pool.at[k] = lf->pool.at[--lf->pool.count];
             v->buf = b.name;
@@ -750,7 +752,7 @@ static void need(plan *p, lf_info *v)
     qn_buf base = qn_buf_of(lf->scratch);
     qn_buf_printf(&base, "%%b_%s_", v->name + 1);
     v->buf = leaf_fresh(lf, base.text);
-    lf_buf b = {v->buf, t, qn_buf_stmt(lf->ir, v->buf, t, QN_SPACE_TASK)};
+    lf_buf b = {v->buf, t, qn_buf_stmt(lf->ir, v->buf, t, QN_SPACE_TASK), 0};
     qn_sym *order = QN_NEWN(lf->scratch, qn_sym, t.rank + 1);
     for (int k = 0; k < t.rank; k++) {
         order[k] = t.axes[k].name;
@@ -1337,7 +1339,7 @@ qn_block leaf_block(leaf *lf, const qn_block *body, const lf_target *targets, in
             plan_store(p, s);
             break;
         case QN_BUF: {
-            lf_buf b = {s->u.buf.name, s->u.buf.type, s};
+            lf_buf b = {s->u.buf.name, s->u.buf.type, s, 0};
             QN_PUSH(lf->scratch, &lf->bufs, b);
             qn_facts_stmt(lf->facts, s);
             break;
@@ -1388,6 +1390,7 @@ qn_block leaf_block(leaf *lf, const qn_block *body, const lf_target *targets, in
     }
     lf->trims.count = trims;
     for (int k = 0; k < p->own.count; k++) {
+        p->own.at[k].freed = lf->blocks;
         QN_PUSH(lf->scratch, &lf->pool, p->own.at[k]);
     }
     return out;
