@@ -337,6 +337,24 @@ static void add_hi(qn_facts *f, qn_fact_name *n, const qn_lin *lo, const qn_lin 
     }
 }
 
+/* Where a range begins if it has a trip: an arm of a select that lies at or past the end has none.
+ */
+static const qn_lin *start_within(qn_facts *f, const qn_lin *lo, const qn_lin *end, int depth)
+{
+    const qn_term *t = lo && end && depth > 0 ? qn_lin_single(lo) : NULL;
+    if (t && t->kind == QN_TERM_SELECT) {
+        if (qn_prove_le(f, end, t->b)) {
+            return start_within(f, t->a, end, depth - 1);
+        }
+        return qn_prove_le(f, end, t->a) ? start_within(f, t->b, end, depth - 1) : lo;
+    }
+    if (t && t->kind == QN_TERM_MAX) {
+        return qn_lin_max(f, start_within(f, t->a, end, depth - 1),
+                          start_within(f, t->b, end, depth - 1));
+    }
+    return lo;
+}
+
 void qn_facts_iter(qn_facts *f, const qn_iter *it)
 {
     const qn_lin *step = it->step ? qn_lin_of(f, it->step) : qn_lin_int(f, 1);
@@ -350,7 +368,7 @@ void qn_facts_iter(qn_facts *f, const qn_iter *it)
             known = false;
             break;
         }
-        const qn_lin *a = qn_lin_of(f, q->lo), *b = qn_lin_of(f, q->hi);
+        const qn_lin *b = qn_lin_of(f, q->hi), *a = start_within(f, qn_lin_of(f, q->lo), b, 4);
         const qn_lin *length = qn_lin_sub(f, b, a);
         /* an end on the grid: the last trip begins a whole step below it */
         bool grid = length && qn_lin_factor(f, length) % s == 0;

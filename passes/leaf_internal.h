@@ -116,7 +116,16 @@ typedef struct lf_consumers {
 typedef struct lf_trim {
     qn_sym axis;
     qn_sym count; /* walked are 0..count */
+    qn_expr *const *bounds; /* count is the least of them, of the extent, and at least 0 */
+    int nbounds;
 } lf_trim;
+
+/* What holds inside a loop over a trimmed axis: index + step <= every bound. */
+typedef struct lf_end {
+    qn_sym index;
+    int64_t step;
+    lf_trim trim;
+} lf_end;
 
 typedef struct lf_lane {
     qn_sym axis;
@@ -176,6 +185,10 @@ typedef struct leaf {
         lf_trim *at;
         int32_t count, cap;
     } trims;
+    struct {
+        lf_end *at;
+        int32_t count, cap;
+    } ends;
     qn_facts *facts; /* of the nest as it came, at the statement being planned */
     lf_walked *walked;
     int blocks; /* number of the last block planned */

@@ -473,6 +473,15 @@ typedef struct segment {
     int64_t block;
 } segment;
 
+/* Loop `index` over the axis takes `step` elements a trip, all of them before the end. */
+static void note_end(leaf *lf, qn_axis a, qn_sym index, int64_t step)
+{
+    const lf_trim *t = leaf_trim_of(lf, a.name);
+    if (t) {
+        QN_PUSH(lf->scratch, &lf->ends, ((lf_end){index, step, *t}));
+    }
+}
+
 static qn_expr *end_of(leaf *lf, qn_axis a)
 {
     const lf_trim *t = leaf_trim_of(lf, a.name);
@@ -749,6 +758,7 @@ static void print_product(body *b, const lf_item *it)
             trips = n > 0 && !leaf_trim_of(lf, a.name) ? (n + b->g->chunk - 1) / b->g->chunk : -1;
         }
         put_axis(lf, &ctx, a.name, at);
+        note_end(lf, a, index, 1);
         qn_piece *piece = QN_NEW(ir->arena, qn_piece);
         piece->lo = qn_int(ir, 0);
         piece->hi = end_of(lf, a);
@@ -906,6 +916,7 @@ static void print_segment(group *g, const segment *seg, bool first, bool last, q
             at = qn_op2(ir, QN_OP_ADD, at, qn_iota(ir, block, qn_extent_n(step)));
         }
         put_axis(lf, &b.ctx, a.name, at);
+        note_end(lf, a, index, lane ? 1 : step);
         bool ends = blocked && seg->lo;
         s->u.loop.iters[k] = iter_of(lf, index, ends ? seg->lo : qn_int(ir, 0),
                                      ends ? seg->hi : end_of(lf, a), step);

@@ -262,14 +262,25 @@ static qn_expr *early(leaf *lf, const qn_lin *l, int block)
     return NULL;
 }
 
-static qn_expr *least_bound(leaf *lf, const lf_consumer *c, int block)
+/* The bounds that can be computed where the block begins. */
+static int early_bounds(leaf *lf, const lf_consumer *c, int block, qn_expr ***out)
 {
-    qn_expr *least = NULL;
+    int n = 0;
+    *out = QN_NEWN(lf->scratch, qn_expr *, c->common.count + 1);
     for (int k = 0; k < c->common.count; k++) {
         qn_expr *x = early(lf, c->common.at[k], block);
         if (x) {
-            least = least ? qn_op2(lf->ir, QN_OP_MIN, least, x) : x;
+            (*out)[n++] = x;
         }
+    }
+    return n;
+}
+
+static qn_expr *least_of(leaf *lf, qn_expr *const *xs, int n)
+{
+    qn_expr *least = n ? xs[0] : NULL;
+    for (int k = 1; k < n; k++) {
+        least = qn_op2(lf->ir, QN_OP_MIN, least, xs[k]);
     }
     return least;
 }
@@ -282,8 +293,9 @@ static void trim_axis(leaf *lf, const lf_consumer *c, int block, qn_block *out)
         leaf_trim_of(lf, c->axis)) {
         return;
     }
-    qn_expr *least = least_bound(lf, c, block);
-    if (!least) {
+    qn_expr **bounds;
+    int nbounds = early_bounds(lf, c, block, &bounds);
+    if (!nbounds) {
         return;
     }
     qn_buf base = qn_buf_of(lf->scratch);
@@ -292,9 +304,10 @@ static void trim_axis(leaf *lf, const lf_consumer *c, int block, qn_block *out)
     qn_type t = {QN_I64, 0, NULL};
     qn_env_define(lf->env, &(qn_bound){.name = name, .kind = QN_BOUND_VALUE, .type = t});
     leaf_define(lf, name, LF_VALUE, t);
-    qn_expr *count = qn_op3(lf->ir, QN_OP_CLAMP, least, qn_int(lf->ir, 0), qn_int(lf->ir, n));
+    qn_expr *count = qn_op3(lf->ir, QN_OP_CLAMP, least_of(lf, bounds, nbounds), qn_int(lf->ir, 0),
+                            qn_int(lf->ir, n));
     qn_block_push(lf->ir, out, qn_let(lf->ir, name, count));
-    QN_PUSH(lf->scratch, &lf->trims, ((lf_trim){c->axis, name}));
+    QN_PUSH(lf->scratch, &lf->trims, ((lf_trim){c->axis, name, bounds, nbounds}));
 }
 
 void leaf_trim(leaf *lf, const lf_consumers *c, int block, qn_block *out)
@@ -362,7 +375,9 @@ qn_expr *leaf_axis_end(leaf *lf, const qn_stmt *nest, qn_sym axis)
     lf_consumers c = of_nest(lf, nest);
     for (int k = 0; k < c.count; k++) {
         if (c.at[k].axis == axis) {
-            return least_bound(lf, &c.at[k], 0);
+            qn_expr **bounds;
+            int n = early_bounds(lf, &c.at[k], 0, &bounds);
+            return least_of(lf, bounds, n);
         }
     }
     return NULL;
@@ -539,6 +554,21 @@ static qn_expr *drop_guard(void *user, qn_expr *x)
     return x;
 }
 
+/* A loop over a trimmed axis has a trip only below every bound of the trim. */
+static void note_ends(proving *p, const qn_stmt *loop)
+{
+    qn_ir *ir = p->lf->ir;
+    for (int k = 0; k < loop->u.loop.niters; k++) {
+        for (int n = 0; n < p->lf->ends.count; n++) {
+            const lf_end *e = &p->lf->ends.at[n];
+            for (int b = 0; e->index == loop->u.loop.iters[k].name && b < e->trim.nbounds; b++) {
+                qn_expr *end = qn_op2(ir, QN_OP_ADD, qn_name(ir, e->index), qn_int(ir, e->step));
+                qn_facts_assume(p->facts, qn_op2(ir, QN_OP_LE, end, e->trim.bounds[b]), true);
+            }
+        }
+    }
+}
+
 /* True if the block holds no loop. */
 static bool prove_block(proving *p, qn_block *b)
 {
@@ -557,6 +587,7 @@ static bool prove_block(proving *p, qn_block *b)
             p->guard = false;
             qn_facts_push(p->facts);
             qn_facts_enter_loop(p->facts, s);
+            note_ends(p, s);
             bool innermost = prove_block(p, &s->u.loop.body);
             qn_facts_pop(p->facts);
             if (innermost && p->guard && s->u.loop.ncarries) {
