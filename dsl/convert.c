@@ -38,27 +38,37 @@ static char *text_of(lua_State *L, int index, size_t *length)
 
 static qn_host_value *convert(lua_State *L, int index, int memo, int depth);
 
+static void too_many(lua_State *L)
+{
+    luaL_error(L,
+               "E-LIMIT\1the spec holds more than %d values\1data come with the call: pass a "
+               "qn.tensor",
+               DSL_MAX_VALUES);
+}
+
 static int by_key(const void *a, const void *b)
 {
     return strcmp(((const qn_host_field *)a)->key, ((const qn_host_field *)b)->key);
 }
 
-static bool hidden(const char *key)
+/* The key at the index is one that a field may have: text without a NUL. */
+static bool is_field(lua_State *L, int index)
 {
-    return key[0] == '\1';
+    return lua_type(L, index) == LUA_TSTRING &&
+           strlen(lua_tostring(L, index)) == lua_rawlen(L, index);
 }
 
 static void table_place(lua_State *L, int index, qn_host_value *v)
 {
     const dsl_state *s = dsl_of(L);
-    lua_pushstring(L, DSL_LINE);
+    dsl_push_key(L, DSL_LINE);
     lua_rawget(L, index);
-    lua_pushstring(L, DSL_CHUNK);
+    dsl_push_key(L, DSL_CHUNK);
     lua_rawget(L, index);
     if (lua_isinteger(L, -1) && lua_isinteger(L, -2)) {
         const dsl_chunk *c = s->chunks[lua_tointeger(L, -1)];
         v->chunk = &c->user;
-        v->place.line = dsl_user_line(c, (int32_t)lua_tointeger(L, -2));
+        v->place = dsl_place(c, (int32_t)lua_tointeger(L, -2), v->u.table.tag);
     }
     lua_pop(L, 2);
 }
@@ -66,29 +76,29 @@ static void table_place(lua_State *L, int index, qn_host_value *v)
 static void convert_table(lua_State *L, int index, int memo, int depth, qn_host_value *v)
 {
     size_t length;
-    table_place(L, index, v);
-    lua_pushstring(L, DSL_TAG);
+    dsl_push_key(L, DSL_TAG);
     lua_rawget(L, index);
     if (lua_type(L, -1) == LUA_TSTRING) {
         v->u.table.tag = text_of(L, -1, &length);
     }
     lua_pop(L, 1);
+    table_place(L, index, v);
     int32_t count = 0;
     lua_pushnil(L);
     while (lua_next(L, index)) {
-        count += lua_type(L, -2) == LUA_TSTRING && !hidden(lua_tostring(L, -2));
+        count += is_field(L, -2);
         lua_pop(L, 1);
     }
     lua_Unsigned items = lua_rawlen(L, index);
-    if (items > 1000000) {
-        luaL_error(L, "a table of more than a million elements");
+    if (items > DSL_MAX_VALUES) {
+        too_many(L);
     }
     qn_host_field *fields = memory(L, sizeof *fields * (size_t)(count + 1));
     const qn_host_value **list = memory(L, sizeof *list * (size_t)(items + 1));
     int32_t n = 0;
     lua_pushnil(L);
     while (lua_next(L, index)) {
-        if (lua_type(L, -2) == LUA_TSTRING && !hidden(lua_tostring(L, -2)) && n < count) {
+        if (is_field(L, -2)) {
             fields[n].key = text_of(L, -2, &length);
             fields[n++].value = convert(L, lua_gettop(L), memo, depth + 1);
         }
@@ -120,7 +130,7 @@ static void convert_function(lua_State *L, int index, int memo, int depth, qn_ho
     lua_Debug ar;
     lua_pushvalue(L, index);
     lua_getinfo(L, ">Su", &ar);
-    int chunk = dsl_chunk_number(ar.short_src);
+    int chunk = dsl_chunk_number(dsl_of(L), ar.short_src);
     const dsl_function *f = chunk >= 0 && ar.linedefined > 0
                                 ? dsl_function_at(dsl_of(L)->chunks[chunk], ar.linedefined)
                                 : NULL;
@@ -130,7 +140,7 @@ static void convert_function(lua_State *L, int index, int memo, int depth, qn_ho
         return;
     }
     v->chunk = &dsl_of(L)->chunks[chunk]->user;
-    v->place = (qn_place){f->line, f->col, 8};
+    v->place = f->place;
     v->u.function.begin = f->begin;
     v->u.function.end = f->end;
     qn_host_capture *captures = memory(L, sizeof *captures * (size_t)(ar.nups + 1));
@@ -148,9 +158,10 @@ static void convert_function(lua_State *L, int index, int memo, int depth, qn_ho
 
 static qn_host_value *convert(lua_State *L, int index, int memo, int depth)
 {
-    luaL_checkstack(L, 12, "a value nested too deeply");
+    luaL_checkstack(L, 12, "values nested too deeply");
     if (depth > DSL_MAX_DEPTH) {
-        luaL_error(L, "tables nested more than %d deep", DSL_MAX_DEPTH);
+        luaL_error(L, "E-DEPTH\1the values of the spec are nested more than %d deep",
+                   DSL_MAX_DEPTH);
     }
     int type = lua_type(L, index);
     bool object = type == LUA_TTABLE || type == LUA_TFUNCTION;
@@ -162,6 +173,9 @@ static qn_host_value *convert(lua_State *L, int index, int memo, int depth)
         if (known) {
             return known;
         }
+    }
+    if (++dsl_of(L)->values > DSL_MAX_VALUES) {
+        too_many(L);
     }
     qn_host_value *v = memory(L, sizeof *v);
     if (object) {

@@ -1,9 +1,11 @@
 -- The module that a spec requires. Constructors make tagged tables, which the frontend reads; masks
 -- compose with & | ~ since functions and masks share a metatable. `inner` is what C gives, `own` the
--- builtins on scalars.
+-- builtins on scalars. Functions that a spec calls pass through `entry`, a C function: so the line of
+-- a call such as `return qn.attention { .. }`, which Lua would forget, is still known.
 local inner, own = ...
 local tagged, tag_of, fail = inner.tagged, inner.tag_of, inner.fail
 local qn = {}
+local constant = { __metatable = false }
 for name, f in pairs(own) do
   qn[name] = f
 end
@@ -19,21 +21,21 @@ end
 
 local function need_mask(x)
   if not is_mask(x) then
-    fail("E-MASK", "a mask is a function (b, h, i, j) or a combination of masks, not a " .. type(x), "combine with & | ~")
+    fail("E-SPEC", "a mask is a function (b, h, i, j) or a combination of masks, not a " .. type(x), "combine with & | ~")
   end
   return x
 end
 
 function mask.__band(a, b)
-  return tagged("and", { need_mask(a), need_mask(b) }, 1, mask)
+  return tagged("and", { need_mask(a), need_mask(b) }, mask)
 end
 
 function mask.__bor(a, b)
-  return tagged("or", { need_mask(a), need_mask(b) }, 1, mask)
+  return tagged("or", { need_mask(a), need_mask(b) }, mask)
 end
 
 function mask.__bnot(a)
-  return tagged("not", { need_mask(a) }, 1, mask)
+  return tagged("not", { need_mask(a) }, mask)
 end
 
 -- Masks can be called like functions, by Lua itself too.
@@ -48,7 +50,7 @@ local function holds(m, b, h, i, j)
   elseif tag == "not" then
     return not holds(m[1], b, h, i, j)
   elseif tag then
-    fail("E-MASK", "a document mask needs data, so it cannot be called here")
+    fail("E-SPEC", "a document mask needs data, so it cannot be called here")
   end
   return m(b, h, i, j)
 end
@@ -80,10 +82,10 @@ function qn.tensor(name, dtype, dims, options)
   need_name(name, "qn.tensor")
   need_dtype(dtype, "qn.tensor")
   if type(dims) ~= "table" then
-    fail("E-DIMS", "qn.tensor wants a table of dimensions as its third argument", '{ "Hq", "Nk" } or {} with numbers')
+    fail("E-DIM", "qn.tensor wants a table of dimensions as its third argument", '{ "Hq", "Nk" } or {} with numbers')
   end
   local sample = type(options) == "table" and options.sample or nil
-  return tagged("tensor", { name = name, dtype = dtype, dims = dims, sample = sample, order = inner.next_order() }, 1, { __metatable = false })
+  return tagged("tensor", { name = name, dtype = dtype, dims = dims, sample = sample, order = inner.next_order() }, constant)
 end
 
 -- A run-time scalar with a default.
@@ -91,27 +93,48 @@ function qn.param(name, dtype, default)
   need_name(name, "qn.param")
   need_dtype(dtype, "qn.param")
   if default ~= nil and type(default) ~= "number" and type(default) ~= "boolean" then
-    fail("E-DEFAULT", "the default of a parameter is a number, not a " .. type(default))
+    fail("E-SPEC", "the default of a parameter is a number, not a " .. type(default))
   end
-  return tagged("param", { name = name, dtype = dtype, default = default, order = inner.next_order() }, 1, { __metatable = false })
+  return tagged("param", { name = name, dtype = dtype, default = default, order = inner.next_order() }, constant)
 end
 
 -- A size as an integer inside kernel functions.
 function qn.dim(name)
   need_name(name, "qn.dim")
-  return tagged("dim", { name = name }, 1, { __metatable = false })
+  return tagged("dim", { name = name }, constant)
 end
 
-qn.last = tagged("position", { kind = "last" }, 1, { __metatable = false })
-qn.rows = tagged("position", { kind = "rows" }, 1, { __metatable = false })
+qn.last = tagged("position", { kind = "last" }, constant)
+qn.rows = tagged("position", { kind = "rows" }, constant)
+
+-- A number of a head, for named parts: what was given as a kernel function (b, h).
+local function value(x, what)
+  local tag = tag_of(x)
+  if tag == "tensor" then
+    local first, second, rank = x.dims[1], x.dims[2], #x.dims
+    if rank == 1 and first == "Hq" then
+      return function(b, h) return x[h] end
+    elseif rank == 1 and first == "B" then
+      return function(b, h) return x[b] end
+    elseif rank == 2 and first == "B" and second == "Hq" then
+      return function(b, h) return x[b][h] end
+    end
+    fail("E-SPEC", what .. " takes a tensor over Hq, B or both", 'qn.tensor(name, dtype, { "Hq" })')
+  elseif type(x) == "number" or tag == "param" or tag == "dim" then
+    return function(b, h) return x end
+  elseif type(x) == "function" then
+    return x
+  end
+  fail("E-SPEC", what .. " takes a number, a parameter, a tensor over Hq or a function (b, h), not " .. (tag and "qn." .. tag or type(x)))
+end
 
 ---------------------------------------------------------------- masks that need data
 
 function qn.document(cu)
   if tag_of(cu) ~= "tensor" then
-    fail("E-DOCUMENT", "qn.document wants the tensor of offsets", 'qn.document(qn.tensor("cu", "i32", { "Ndoc+1" }))')
+    fail("E-SPEC", "qn.document wants the tensor of offsets", 'qn.document(qn.tensor("cu", "i32", { "Ndoc+1" }))')
   end
-  return tagged("document", { cu = cu }, 1, mask)
+  return tagged("document", { cu = cu }, mask)
 end
 
 ---------------------------------------------------------------- norms
@@ -125,18 +148,18 @@ function named.__call(n, options)
     return n
   end
   if type(options) ~= "table" or n.kind ~= "softmax" then
-    fail("E-NORM", "the norm " .. n.kind .. " has no options", "only softmax has one: { sink = .. }")
+    fail("E-SPEC", "the norm " .. n.kind .. " has no options", "only softmax has one: { sink = .. }")
   end
   for key in pairs(options) do
     if key ~= "sink" then
-      fail("E-NORM", "softmax has no option " .. tostring(key), "its only option is sink")
+      fail("E-SPEC", "softmax has no option " .. tostring(key), "its only option is sink")
     end
   end
-  return tagged("norm", { kind = "softmax", sink = options.sink }, 1, named)
+  return tagged("norm", { kind = "softmax", sink = options.sink }, named)
 end
 
 for _, kind in ipairs { "softmax", "sigmoid", "relu", "relu2", "linear", "none" } do
-  norm[kind] = tagged("norm", { kind = kind }, 1, named)
+  norm[kind] = tagged("norm", { kind = kind }, named)
 end
 
 local parts = { stat = true, weight = true, rescale = true, finish = true }
@@ -144,14 +167,14 @@ setmetatable(norm, {
   __metatable = false,
   __call = function(_, t)
     if type(t) ~= "table" or type(t.weight) ~= "function" then
-      fail("E-NORM", "qn.norm wants a table with a function weight(s, m)", "qn.norm { stat = \"max\", weight = .., rescale = .., finish = .. }")
+      fail("E-SPEC", "qn.norm wants a table with a function weight(s, m)", "qn.norm { stat = \"max\", weight = .., rescale = .., finish = .. }")
     end
     for key in pairs(t) do
       if not parts[key] then
-        fail("E-NORM", "a norm has no part " .. tostring(key), "its parts are stat, weight, rescale and finish")
+        fail("E-SPEC", "a norm has no part " .. tostring(key), "its parts are stat, weight, rescale and finish")
       end
     end
-    return tagged("norm", { kind = "user", stat = t.stat, weight = t.weight, rescale = t.rescale, finish = t.finish }, 1, { __metatable = false })
+    return tagged("norm", { kind = "user", stat = t.stat, weight = t.weight, rescale = t.rescale, finish = t.finish }, constant)
   end,
 })
 qn.norm = norm
@@ -192,7 +215,7 @@ local function check_knobs(t, what, ...)
     for _, set in ipairs { ... } do
       known = known or set[key]
     end
-    if not known and type(key) == "string" and key:byte(1) ~= 1 then
+    if not known and type(key) == "string" then
       fail("E-KNOB", what .. " has no knob " .. key, "did you mean " .. nearest(key:sub(1, 40), ...) .. "?")
     elseif type(key) ~= "string" then
       fail("E-KNOB", what .. " takes names, not a list (" .. tostring(key) .. ")")
@@ -218,8 +241,50 @@ function qn.attention(t)
   for key, value in pairs(t) do
     spec[key] = value
   end
-  spec.name = spec.name or "attention"
-  return tagged("attention", spec, 1)
+  return tagged("attention", spec, constant)
 end
 
-return qn
+---------------------------------------------------------------- what a file returns
+
+-- The spec that was asked for. One without a name takes its key in the table.
+local function choose(result, pick)
+  local function named(spec, name)
+    if rawget(spec, "name") == nil then
+      rawset(spec, "name", name)
+    end
+    return spec
+  end
+  if tag_of(result) == "attention" then
+    if pick then
+      fail("E-PICK", "the file returns one spec, so it has none of the name " .. pick, "leave the name away")
+    end
+    return named(result, "attention")
+  end
+  local found, names = nil, {}
+  if type(result) == "table" then
+    for key, value in pairs(result) do
+      if type(key) == "string" and tag_of(value) == "attention" then
+        names[#names + 1] = key
+        if not pick or key == pick then
+          found = named(value, key)
+        end
+      end
+    end
+  end
+  if #names == 0 then
+    fail("E-SPEC", "the file returns no spec", "end it with `return qn.attention { .. }`")
+  elseif not found then
+    fail("E-PICK", "there is no spec " .. pick, "write FILE:NAME with one of " .. table.concat(names, " ", 1, math.min(#names, 30)))
+  elseif #names > 1 and not pick then
+    fail("E-PICK", "the file returns several specs", "write FILE:NAME with one of " .. table.concat(names, " ", 1, math.min(#names, 30)))
+  end
+  return found
+end
+
+for name, f in pairs(qn) do
+  if type(f) == "function" then
+    qn[name] = inner.entry(f)
+  end
+end
+
+return qn, choose, value

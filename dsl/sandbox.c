@@ -21,20 +21,21 @@ dsl_state *dsl_of(lua_State *L)
 
 /* ---------------------------------------------------------------- protected calls */
 
-static int rethrow_if_spent(lua_State *L)
+/* A failure that no spec may swallow goes on upwards. */
+static void rethrow(lua_State *L, int status)
 {
     dsl_state *s = dsl_of(L);
-    if (s->spent || s->full || s->oom) {
-        return luaL_error(L, "the budget is spent");
+    dsl_note_failure(s, status);
+    if (s->stop != DSL_RUNS) {
+        luaL_error(L, "stopped");
     }
-    return 0;
 }
 
 static int safe_pcall(lua_State *L)
 {
     luaL_checkany(L, 1);
     int status = lua_pcall(L, lua_gettop(L) - 1, LUA_MULTRET, 0);
-    rethrow_if_spent(L);
+    rethrow(L, status);
     lua_pushboolean(L, status == LUA_OK);
     lua_insert(L, 1);
     return lua_gettop(L);
@@ -48,7 +49,7 @@ static int safe_xpcall(lua_State *L)
     lua_replace(L, 2);
     lua_replace(L, 1); /* handler, function, arguments */
     int status = lua_pcall(L, lua_gettop(L) - 2, LUA_MULTRET, 1);
-    rethrow_if_spent(L);
+    rethrow(L, status);
     lua_pushboolean(L, status == LUA_OK);
     lua_replace(L, 1);
     return lua_gettop(L);
@@ -78,78 +79,227 @@ static int safe_setmetatable(lua_State *L)
     return 1;
 }
 
-/* ---------------------------------------------------------------- strings */
+/* ---------------------------------------------------------------- strings and tables
+ *
+ * The hook does not run inside C. So what a library function may cost is taken from the fuel before
+ * it starts. Each guard holds the function itself as its upvalue and calls it as its own body, so
+ * that the function's errors name the line of the spec. */
+
+static int guarded(lua_State *L)
+{
+    return lua_tocfunction(L, lua_upvalueindex(1))(L);
+}
+
+/* Steps in the length of the first argument. */
+static int linear(lua_State *L)
+{
+    if (lua_type(L, 1) == LUA_TSTRING) {
+        dsl_spend(L, (double)lua_rawlen(L, 1) / 8);
+    }
+    return guarded(L);
+}
+
+static bool is_plain_find(lua_State *L, const char *p, size_t m)
+{
+    size_t specials = strcspn(p, "^$*+?.([%-");
+    return specials == m || lua_toboolean(L, 4);
+}
 
 /* Lua's matcher may try every way to share the subject among the repetitions of the pattern. */
-static void check_pattern(lua_State *L)
+static double ways_of(size_t n, const char *p, size_t m)
+{
+    double length = (double)n + 1, ways = m && p[0] == '^' ? 1 : length;
+    for (size_t k = 0; k < m && ways < 1e15; k++) {
+        if (p[k] == '%' && k + 1 < m) {
+            ways *= p[k + 1] == 'b' ? length : 1;
+            k++;
+        } else if (p[k] == '*' || p[k] == '+' || p[k] == '-') {
+            ways *= length;
+        } else if (p[k] == '?') {
+            ways *= 2;
+        }
+    }
+    return ways * (1 + (double)m / 16);
+}
+
+static int match(lua_State *L)
 {
     size_t n, m;
     luaL_checklstring(L, 1, &n);
     const char *p = luaL_checklstring(L, 2, &m);
-    double ways = (double)n + 1;
-    int repetitions = 0;
-    for (size_t k = 0; k < m; k++) {
-        if (strchr("*+-?", p[k]) && p[k]) {
-            repetitions++;
-        }
-        if (p[k] == '%' && k + 1 < m && p[k + 1] == 'b') {
-            repetitions++;
-        }
+    double ways = is_plain_find(L, p, m) ? (double)n * (1 + (double)m / 64) : ways_of(n, p, m);
+    if (ways > 1e8) {
+        return luaL_error(L, "E-PATTERN\1a string pattern that may take too long over %d bytes",
+                          (int)n);
     }
-    for (int k = 0; k < repetitions && ways < 1e12; k++) {
-        ways *= (double)n + 1;
-    }
-    if (ways > 2e7) {
-        luaL_error(L, "a string pattern that may take too long (%d repetitions over %d bytes)",
-                   repetitions, (int)n);
-    }
+    dsl_spend(L, ways / 8);
+    return guarded(L);
 }
 
-/* Calls the library's function, kept as the first upvalue. */
-static int forward(lua_State *L)
-{
-    int n = lua_gettop(L);
-    lua_pushvalue(L, lua_upvalueindex(1));
-    lua_insert(L, 1);
-    lua_call(L, n, LUA_MULTRET);
-    return lua_gettop(L);
-}
-
-static int safe_match(lua_State *L)
-{
-    check_pattern(L);
-    return forward(L);
-}
-
-static int safe_rep(lua_State *L)
+static int rep(lua_State *L)
 {
     size_t n, m = 0;
     luaL_checklstring(L, 1, &n);
     lua_Integer times = luaL_checkinteger(L, 2);
     luaL_optlstring(L, 3, "", &m);
-    if (times > 0 && (double)(n + m) * (double)times > 1 << 22) {
-        return luaL_error(L, "string.rep makes more than 4 MiB");
+    if (times > 0 && (double)(n + m) * (double)times > DSL_MAX_STRING) {
+        return luaL_error(L, "E-LIMIT\1string.rep makes more than 1 MiB");
     }
-    return forward(L);
+    return guarded(L);
 }
 
-static int safe_move(lua_State *L)
+/* What is no number and no text goes into it by the name of its type: addresses differ from run to
+ * run. */
+static void name_objects(lua_State *L, int from)
 {
-    lua_Integer from = luaL_checkinteger(L, 2), to = luaL_checkinteger(L, 3);
-    if (to >= from && (lua_Unsigned)to - (lua_Unsigned)from > 1000000) {
-        return luaL_error(L, "table.move of more than a million elements");
+    for (int k = from; k <= lua_gettop(L); k++) {
+        int type = lua_type(L, k);
+        if (type != LUA_TNUMBER && type != LUA_TSTRING && type != LUA_TBOOLEAN &&
+            type != LUA_TNIL && luaL_getmetafield(L, k, "__tostring") == LUA_TNIL) {
+            lua_pushstring(L, lua_typename(L, type));
+            lua_replace(L, k);
+        } else if (type == LUA_TTABLE || type == LUA_TFUNCTION) {
+            lua_pop(L, 1);
+        }
     }
-    return forward(L);
 }
 
-static int safe_concat(lua_State *L)
+static int format(lua_State *L)
 {
-    lua_Integer from = luaL_optinteger(L, 3, 1);
-    lua_Integer to = lua_isnoneornil(L, 4) ? luaL_len(L, 1) : luaL_checkinteger(L, 4);
-    if (to >= from && (lua_Unsigned)to - (lua_Unsigned)from > 1000000) {
-        return luaL_error(L, "table.concat of more than a million elements");
+    const char *f = luaL_checkstring(L, 1);
+    for (const char *p = strchr(f, '%'); p; p = strchr(p, '%')) {
+        p += 1 + strspn(p + 1, "-+ #0123456789.");
+        if (*p == 'p') {
+            return luaL_error(L, "string.format has no %%p in a spec");
+        }
+        p += *p == '%';
     }
-    return forward(L);
+    name_objects(L, 2);
+    return guarded(L);
+}
+
+static int to_string(lua_State *L)
+{
+    luaL_checkany(L, 1);
+    name_objects(L, 1);
+    luaL_tolstring(L, 1, NULL);
+    return 1;
+}
+
+/* A list without a metatable, whose length no function of the spec can make up. */
+static double plain_length(lua_State *L)
+{
+    luaL_checktype(L, 1, LUA_TTABLE);
+    if (lua_getmetatable(L, 1)) {
+        luaL_error(L, "the functions of `table` take tables without a metatable");
+    }
+    return (double)lua_rawlen(L, 1);
+}
+
+static int list(lua_State *L)
+{
+    dsl_spend(L, plain_length(L) / 4);
+    return guarded(L);
+}
+
+static int sort(lua_State *L)
+{
+    double n = plain_length(L);
+    dsl_spend(L, n * log2(n + 2) * 2);
+    return guarded(L);
+}
+
+static void spend_range(lua_State *L, lua_Integer from, lua_Integer to)
+{
+    if (to >= from) {
+        dsl_spend(L, (double)((lua_Unsigned)to - (lua_Unsigned)from) / 2);
+    }
+}
+
+static int move(lua_State *L)
+{
+    plain_length(L);
+    spend_range(L, luaL_checkinteger(L, 2), luaL_checkinteger(L, 3));
+    return guarded(L);
+}
+
+static int concat(lua_State *L)
+{
+    double n = plain_length(L);
+    spend_range(L, luaL_optinteger(L, 3, 1), luaL_optinteger(L, 4, (lua_Integer)n));
+    return guarded(L);
+}
+
+static int unpack(lua_State *L)
+{
+    double n = plain_length(L);
+    spend_range(L, luaL_optinteger(L, 2, 1), luaL_optinteger(L, 3, (lua_Integer)n));
+    return guarded(L);
+}
+
+static int rank_of(lua_State *L, int index)
+{
+    return lua_isinteger(L, index) ? 0 : lua_type(L, index) == LUA_TNUMBER ? 1 : 2;
+}
+
+/* Numbers before strings, anything else last. */
+static int key_below(lua_State *L)
+{
+    int a = lua_type(L, 1), b = lua_type(L, 2);
+    bool below = a == LUA_TNUMBER && b == LUA_TNUMBER && rank_of(L, 1) + rank_of(L, 2) <= 2
+                     ? lua_compare(L, 1, 2, LUA_OPLT)
+                 : a == LUA_TSTRING && b == LUA_TSTRING ? lua_compare(L, 1, 2, LUA_OPLT)
+                                                        : (a == LUA_TNUMBER && b != LUA_TNUMBER) ||
+                                                              (a == LUA_TSTRING && b > LUA_TSTRING);
+    lua_pushboolean(L, below);
+    return 1;
+}
+
+/* The iterator of `pairs`: upvalues are the table, its keys and the place among them. */
+static int next_pair(lua_State *L)
+{
+    for (;;) {
+        lua_Integer k = lua_tointeger(L, lua_upvalueindex(3)) + 1;
+        lua_pushinteger(L, k);
+        lua_replace(L, lua_upvalueindex(3));
+        if (lua_rawgeti(L, lua_upvalueindex(2), k) == LUA_TNIL) {
+            return 1;
+        }
+        lua_pushvalue(L, -1);
+        if (lua_rawget(L, lua_upvalueindex(1)) != LUA_TNIL) {
+            return 2;
+        }
+        lua_pop(L, 2); /* removed meanwhile */
+    }
+}
+
+/* Keys in their order, so that a spec means the same in every run: Lua's own order hangs on
+ * addresses. The upvalue is table.sort. */
+static int sorted_pairs(lua_State *L)
+{
+    luaL_checktype(L, 1, LUA_TTABLE);
+    lua_settop(L, 1);
+    lua_newtable(L);
+    lua_Integer n = 0;
+    lua_pushnil(L);
+    while (lua_next(L, 1)) {
+        lua_pop(L, 1);
+        if (lua_islightuserdata(L, -1)) {
+            continue; /* a key of the library's own */
+        }
+        lua_pushvalue(L, -1);
+        lua_rawseti(L, 2, ++n);
+        if (n % 1024 == 0) {
+            dsl_spend(L, 1024 * 20);
+        }
+    }
+    lua_pushvalue(L, lua_upvalueindex(1));
+    lua_pushvalue(L, 2);
+    lua_pushcfunction(L, key_below);
+    lua_call(L, 2, 0);
+    lua_pushinteger(L, 0);
+    lua_pushcclosure(L, next_pair, 3);
+    return 1;
 }
 
 static void guard(lua_State *L, const char *library, const char *name, lua_CFunction f)
@@ -159,6 +309,30 @@ static void guard(lua_State *L, const char *library, const char *name, lua_CFunc
     lua_pushcclosure(L, f, 1);
     lua_setfield(L, -2, name);
     lua_pop(L, 1);
+}
+
+static void guard_all(lua_State *L)
+{
+    static const struct {
+        const char *library, *name;
+        lua_CFunction f;
+    } guards[] = {
+        {"string", "find", match},     {"string", "match", match},  {"string", "gmatch", match},
+        {"string", "gsub", match},     {"string", "rep", rep},      {"string", "format", format},
+        {"string", "byte", linear},    {"string", "lower", linear}, {"string", "upper", linear},
+        {"string", "reverse", linear}, {"utf8", "len", linear},     {"utf8", "codepoint", linear},
+        {"utf8", "offset", linear},    {"_G", "tonumber", linear},  {"table", "insert", list},
+        {"table", "remove", list},     {"table", "sort", sort},     {"table", "move", move},
+        {"table", "concat", concat},   {"table", "unpack", unpack},
+    };
+    lua_getglobal(L, "table");
+    lua_getfield(L, -1, "sort");
+    lua_pushcclosure(L, sorted_pairs, 1);
+    lua_setglobal(L, "pairs");
+    lua_pop(L, 1);
+    for (size_t k = 0; k < sizeof guards / sizeof *guards; k++) {
+        guard(L, guards[k].library, guards[k].name, guards[k].f);
+    }
 }
 
 /* ---------------------------------------------------------------- quern's own builtins on scalars
@@ -194,6 +368,12 @@ static int m_log2(lua_State *L)
     return 1;
 }
 
+static int m_rsqrt(lua_State *L)
+{
+    lua_pushnumber(L, 1 / sqrt(luaL_checknumber(L, 1)));
+    return 1;
+}
+
 static int m_pow(lua_State *L)
 {
     lua_pushnumber(L, pow(luaL_checknumber(L, 1), luaL_checknumber(L, 2)));
@@ -218,46 +398,47 @@ static int m_select(lua_State *L)
 }
 
 static const luaL_Reg own[] = {
-    {"tanh", m_tanh},   {"sigmoid", m_sigmoid}, {"erf", m_erf},
-    {"exp2", m_exp2},   {"log2", m_log2},       {"pow", m_pow},
-    {"clamp", m_clamp}, {"select", m_select},   {NULL, NULL},
+    {"tanh", m_tanh},     {"sigmoid", m_sigmoid}, {"erf", m_erf}, {"exp2", m_exp2},
+    {"log2", m_log2},     {"rsqrt", m_rsqrt},     {"pow", m_pow}, {"clamp", m_clamp},
+    {"select", m_select}, {NULL, NULL},
 };
 
 /* ---------------------------------------------------------------- what quern.lua stands on */
 
-/* tagged(tag, table, level, metatable): marks a table, and notes the line of its maker. */
+void dsl_push_key(lua_State *L, int key)
+{
+    static const char keys[3];
+    lua_pushlightuserdata(L, (void *)&keys[key]);
+}
+
+static void set_key(lua_State *L, int key, int value)
+{
+    dsl_push_key(L, key);
+    lua_pushinteger(L, value);
+    lua_rawset(L, 2);
+}
+
+/* tagged(tag, table, metatable): marks a table, and notes the line of its maker. */
 static int tagged(lua_State *L)
 {
     luaL_checktype(L, 2, LUA_TTABLE);
-    int level = (int)luaL_checkinteger(L, 3);
+    lua_settop(L, 3);
+    dsl_push_key(L, DSL_TAG);
     lua_pushvalue(L, 1);
-    lua_setfield(L, 2, DSL_TAG);
-    lua_Debug ar;
-    while (lua_getstack(L, level, &ar)) { /* the first level that a spec wrote */
-        lua_getinfo(L, "Sl", &ar);
-        int chunk = dsl_chunk_number(ar.short_src);
-        const dsl_state *s = dsl_of(L);
-        if (chunk >= 0 && s->chunks[chunk] && s->chunks[chunk]->user.path[0] != '<') {
-            lua_pushinteger(L, ar.currentline);
-            lua_setfield(L, 2, DSL_LINE);
-            lua_pushinteger(L, chunk);
-            lua_setfield(L, 2, DSL_CHUNK);
-            break;
-        }
-        level++;
+    lua_rawset(L, 2);
+    int chunk, line;
+    if (dsl_caller(L, 1, &chunk, &line)) {
+        set_key(L, DSL_CHUNK, chunk);
+        set_key(L, DSL_LINE, line);
     }
-    if (lua_istable(L, 4)) {
-        lua_pushvalue(L, 4);
-        lua_setmetatable(L, 2);
-    }
-    lua_settop(L, 2);
+    lua_setmetatable(L, 2);
     return 1;
 }
 
 static int tag_of(lua_State *L)
 {
     if (lua_istable(L, 1)) {
-        lua_pushstring(L, DSL_TAG);
+        dsl_push_key(L, DSL_TAG);
         lua_rawget(L, 1);
     } else {
         lua_pushnil(L);
@@ -276,29 +457,33 @@ static int fail(lua_State *L)
 {
     const char *code = luaL_checkstring(L, 1), *text = luaL_checkstring(L, 2),
                *help = luaL_optstring(L, 3, "");
-    const dsl_state *s = dsl_of(L);
-    lua_Debug ar;
-    for (int level = 1; lua_getstack(L, level, &ar); level++) {
-        lua_getinfo(L, "Sl", &ar);
-        int chunk = dsl_chunk_number(ar.short_src);
-        if (chunk >= 0 && s->chunks[chunk] && s->chunks[chunk]->user.path[0] != '<') {
-            return luaL_error(L, "");
-        }
-        if (chunk >= 0 && s->chunks[chunk]) {
-            lua_Debug up;
-            if (lua_getstack(L, level + 1, &up)) {
-                lua_getinfo(L, "Sl", &up);
-                int outer = dsl_chunk_number(up.short_src);
-                if (outer >= 0 && s->chunks[outer] && s->chunks[outer]->user.path[0] != '<') {
-                    lua_pushfstring(L, "%s:%d: %s\1%s\1%s", up.short_src, up.currentline, code,
-                                    text, help);
-                    return lua_error(L);
-                }
-            }
-        }
+    int chunk, line;
+    if (dsl_caller(L, 1, &chunk, &line)) {
+        lua_pushfstring(L, "[q%d]:%d: %s\1%s\1%s", chunk, line, code, text, help);
+    } else {
+        lua_pushfstring(L, "%s\1%s\1%s", code, text, help);
     }
-    lua_pushfstring(L, "%s\1%s\1%s", code, text, help);
     return lua_error(L);
+}
+
+/* Calls its upvalue. A tail call of a Lua function forgets the caller; one of C does not. */
+static int enter(lua_State *L)
+{
+    int n = lua_gettop(L);
+    lua_pushvalue(L, lua_upvalueindex(1));
+    lua_insert(L, 1);
+    lua_call(L, n, LUA_MULTRET);
+    return lua_gettop(L);
+}
+
+static int entry(lua_State *L)
+{
+    luaL_checktype(L, 1, LUA_TFUNCTION);
+    lua_settop(L, 1);
+    if (!lua_iscfunction(L, 1)) {
+        lua_pushcclosure(L, enter, 1);
+    }
+    return 1;
 }
 
 static int set_function_metatable(lua_State *L)
@@ -311,11 +496,8 @@ static int set_function_metatable(lua_State *L)
 }
 
 static const luaL_Reg inner[] = {
-    {"tagged", tagged},
-    {"tag_of", tag_of},
-    {"next_order", next_order},
-    {"fail", fail},
-    {"set_function_metatable", set_function_metatable},
+    {"tagged", tagged}, {"tag_of", tag_of}, {"next_order", next_order},
+    {"fail", fail},     {"entry", entry},   {"set_function_metatable", set_function_metatable},
     {NULL, NULL},
 };
 
@@ -323,68 +505,103 @@ static const luaL_Reg inner[] = {
 
 static const char loaded_key[] = "quern.loaded";
 
-static const dsl_file *embedded(const char *name)
+typedef struct sibling {
+    const char *name, *text;
+    size_t length;
+} sibling;
+
+static void read_sibling(dsl_state *s, void *arg)
 {
-    for (const dsl_file *f = dsl_files; f->name; f++) {
-        if (strcmp(f->name, name) == 0) {
-            return f;
-        }
-    }
-    return NULL;
+    sibling *f = arg;
+    f->text = s->options->read(s->options->user, f->name, &f->length);
+}
+
+static bool is_file_name(const char *name, size_t length)
+{
+    static const char letters[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-";
+    return length > 0 && length < 200 && strspn(name, letters) == length;
 }
 
 static int require(lua_State *L)
 {
-    const char *name = luaL_checkstring(L, 1);
+    sibling f = {NULL, NULL, 0};
+    size_t n;
+    f.name = luaL_checklstring(L, 1, &n);
     dsl_state *s = dsl_of(L);
+    lua_settop(L, 1);
     lua_getfield(L, LUA_REGISTRYINDEX, loaded_key);
-    lua_getfield(L, -1, name);
-    if (lua_isboolean(L, -1)) {
-        return luaL_error(L, "files that require each other: %s", name);
+    lua_pushvalue(L, 1);
+    lua_rawget(L, 2);
+    if (lua_isboolean(L, 3) && !lua_toboolean(L, 3)) {
+        return luaL_error(L, "E-REQUIRE\1%s requires itself, by way of other files or at once",
+                          f.name);
     }
-    if (!lua_isnil(L, -1)) {
+    if (!lua_isnil(L, 3)) {
         return 1;
     }
-    lua_pop(L, 1);
-    size_t length = 0;
-    const char *text = s->options->read ? s->options->read(s->options->user, name, &length) : NULL;
-    if (!text) {
-        return luaL_error(
-            L, "there is no module %s: `require` serves \"quern\" and files beside the spec", name);
+    if (is_file_name(f.name, n) && s->options->read && !dsl_protect(s, read_sibling, &f)) {
+        return luaL_error(L, "stopped");
     }
-    lua_pushboolean(L, 1);
-    lua_setfield(L, -2, name);
-    lua_pushfstring(L, "%s.lua", name);
-    dsl_load_chunk(L, lua_tostring(L, -1), text, length);
+    if (!f.text) {
+        return luaL_error(L,
+                          "E-REQUIRE\1there is no module %s\1`require` serves \"quern\" and the "
+                          "files beside the spec, by their names without .lua",
+                          f.name);
+    }
+    lua_pushvalue(L, 1);
+    lua_pushboolean(L, 0);
+    lua_rawset(L, 2);
+    lua_pushfstring(L, "%s.lua", f.name);
+    dsl_load_chunk(L, lua_tostring(L, -1), f.text, f.length, false);
     lua_call(L, 0, 1);
-    if (lua_isnil(L, -1)) {
-        return luaL_error(L, "the module %s returns nothing", name);
+    if (lua_isnil(L, -1) || (lua_isboolean(L, -1) && !lua_toboolean(L, -1))) {
+        return luaL_error(L, "E-REQUIRE\1the module %s returns nothing", f.name);
     }
-    lua_pushvalue(L, -1);
-    lua_setfield(L, -4, name);
+    lua_pushvalue(L, 1);
+    lua_pushvalue(L, -2);
+    lua_rawset(L, 2);
     return 1;
 }
 
+static void note_names(lua_State *L, const char *library);
+
+static void load_embedded(lua_State *L, const dsl_file *f)
+{
+    lua_pushfstring(L, "quern/%s", f->name);
+    dsl_load_chunk(L, lua_tostring(L, -1), (const char *)f->text, f->length, true);
+    lua_remove(L, -2);
+}
+
+/* The module: quern.lua makes it, the parts under std/ add to it. */
 static void open_module(lua_State *L)
 {
     lua_newtable(L);
     lua_setfield(L, LUA_REGISTRYINDEX, loaded_key);
-    const dsl_file *f = embedded("quern.lua");
-    dsl_load_chunk(L, "<quern.lua>", (const char *)f->text, f->length);
+    for (const dsl_file *f = dsl_files; f->name; f++) {
+        if (strcmp(f->name, "quern.lua") == 0) {
+            load_embedded(L, f);
+        }
+    }
     lua_newtable(L);
     luaL_setfuncs(L, inner, 0);
     lua_newtable(L);
     luaL_setfuncs(L, own, 0);
-    lua_call(L, 2, 1);
-    for (const dsl_file *std = dsl_files; std->name; std++) {
-        if (strncmp(std->name, "std/", 4) == 0) {
-            lua_pushfstring(L, "<%s>", std->name);
-            dsl_load_chunk(L, lua_tostring(L, -1), (const char *)std->text, std->length);
-            lua_remove(L, -2);
-            lua_pushvalue(L, -2);
-            lua_call(L, 1, 0);
+    lua_call(L, 2, 3); /* the module, `choose`, `value` */
+    for (const dsl_file *f = dsl_files; f->name; f++) {
+        if (strncmp(f->name, "std/", 4) == 0) {
+            load_embedded(L, f);
+            lua_pushvalue(L, -4);
+            lua_pushcfunction(L, entry);
+            lua_pushcfunction(L, fail);
+            lua_pushvalue(L, -5);
+            lua_pushcfunction(L, tag_of);
+            lua_call(L, 5, 0);
         }
     }
+    lua_pop(L, 1);
+    lua_setfield(L, LUA_REGISTRYINDEX, "quern.choose");
+    note_names(L, "qn.");
     lua_getfield(L, LUA_REGISTRYINDEX, loaded_key);
     lua_insert(L, -2);
     lua_setfield(L, -2, "quern");
@@ -393,7 +610,8 @@ static void open_module(lua_State *L)
 
 /* ---------------------------------------------------------------- globals */
 
-/* Notes `library.name` for every function of the table at the top. */
+/* Notes `library.name` for every function of the table at the top that C made: kernel
+ * functions know them by name, others by their source. */
 static void note_names(lua_State *L, const char *library)
 {
     lua_getfield(L, LUA_REGISTRYINDEX, registry_names);
@@ -437,7 +655,7 @@ void dsl_open(lua_State *L)
         {"math", luaopen_math}, {"utf8", luaopen_utf8},
     };
     static const char *const no_base[] = {"dofile", "load", "loadfile", "collectgarbage",
-                                          "print",  "warn", NULL};
+                                          "print",  "warn", "next",     NULL};
     static const char *const no_string[] = {"dump", "pack", "unpack", "packsize", NULL};
     static const char *const no_math[] = {"random", "randomseed", NULL};
     for (size_t k = 0; k < sizeof libraries / sizeof *libraries; k++) {
@@ -447,16 +665,11 @@ void dsl_open(lua_State *L)
     drop(L, "_G", no_base);
     drop(L, "string", no_string);
     drop(L, "math", no_math);
-    guard(L, "string", "find", safe_match);
-    guard(L, "string", "match", safe_match);
-    guard(L, "string", "gmatch", safe_match);
-    guard(L, "string", "gsub", safe_match);
-    guard(L, "string", "rep", safe_rep);
-    guard(L, "table", "move", safe_move);
-    guard(L, "table", "concat", safe_concat);
+    guard_all(L);
     lua_register(L, "pcall", safe_pcall);
     lua_register(L, "xpcall", safe_xpcall);
     lua_register(L, "setmetatable", safe_setmetatable);
+    lua_register(L, "tostring", to_string);
     lua_register(L, "require", require);
     lua_pushliteral(L, ""); /* the metatable of strings cannot be reached */
     lua_getmetatable(L, -1);
@@ -479,8 +692,4 @@ void dsl_open(lua_State *L)
         lua_pop(L, 1);
     }
     open_module(L);
-    lua_getfield(L, LUA_REGISTRYINDEX, loaded_key);
-    lua_getfield(L, -1, "quern");
-    note_names(L, "qn.");
-    lua_pop(L, 2);
 }

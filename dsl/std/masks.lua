@@ -1,36 +1,42 @@
 -- Named masks. Each is a kernel function (b, h, i, j), or makes one; i and j are positions among the
--- keys. A size may be a number, a parameter or, inside your own function, an element of a tensor.
-local qn = ...
+-- keys. A size is a number, a parameter, a tensor over Hq, B or both, or a function (b, h).
+local qn, entry, fail, value = ...
 
 -- j <= i: a token sees itself and what came before.
 qn.causal = function(b, h, i, j) return j <= i end
 
 -- i - j < W: the last W keys, the token itself counted when causal.
-function qn.window(W)
-  return function(b, h, i, j) return i - j < W end
-end
+qn.window = entry(function(W)
+  local w = value(W, "qn.window")
+  return function(b, h, i, j) return i - j < w(b, h) end
+end)
 
 -- -l <= j - i <= r.
-function qn.band(l, r)
-  return function(b, h, i, j) return j - i >= -l and j - i <= r end
-end
+qn.band = entry(function(l, r)
+  local left, right = value(l, "qn.band"), value(r, "qn.band")
+  return function(b, h, i, j) return j - i >= -left(b, h) and j - i <= right(b, h) end
+end)
 
 -- (i - j) % d == 0.
-function qn.dilated(d)
-  return function(b, h, i, j) return (i - j) % d == 0 end
-end
+qn.dilated = entry(function(d)
+  local step = value(d, "qn.dilated")
+  return function(b, h, i, j) return (i - j) % step(b, h) == 0 end
+end)
 
 -- j < P: a prefix that everybody sees.
-function qn.prefix(P)
-  return function(b, h, i, j) return j < P end
-end
+qn.prefix = entry(function(P)
+  local p = value(P, "qn.prefix")
+  return function(b, h, i, j) return j < p(b, h) end
+end)
 
 -- j < n: the first n keys stay visible (attention sinks).
-function qn.sinks(n)
-  return function(b, h, i, j) return j < n end
-end
+qn.sinks = entry(function(n)
+  local count = value(n, "qn.sinks")
+  return function(b, h, i, j) return j < count(b, h) end
+end)
 
 -- i // n == j // n: blocks of n on the diagonal.
-function qn.blocks(n)
-  return function(b, h, i, j) return i // n == j // n end
-end
+qn.blocks = entry(function(n)
+  local size = value(n, "qn.blocks")
+  return function(b, h, i, j) return i // size(b, h) == j // size(b, h) end
+end)
