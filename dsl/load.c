@@ -29,7 +29,7 @@ static bool may_allocate(dsl_state *s, bool is_string, size_t old_size, size_t n
         return true; /* Lua relies on it */
     }
     s->fuel -= (int64_t)(new_size / BYTES_A_STEP);
-    bool large = is_string && new_size > DSL_MAX_STRING;
+    bool large = is_string && new_size > DSL_MAX_STRING + 64; /* a header */
     if (s->fuel < 0) {
         s->refused = DSL_NO_FUEL;
     } else if (large || new_size > (size_t)s->max_bytes ||
@@ -138,7 +138,8 @@ void dsl_spend(lua_State *L, double steps)
 {
     dsl_state *s = dsl_of(L);
     s->fuel = steps > (double)s->fuel ? -1 : s->fuel - (int64_t)steps;
-    if (s->fuel < 0 && s->stop == DSL_RUNS) {
+    bool late = steps > HOOK_STEPS && processor_time() > s->deadline;
+    if ((s->fuel < 0 || late) && s->stop == DSL_RUNS) {
         s->stop = DSL_NO_FUEL;
         see(L, 1);
     }
@@ -184,6 +185,9 @@ void dsl_load_chunk(lua_State *L, const char *path, const char *text, size_t len
         lua_error(L);
     }
     if (luaL_loadbufferx(L, n.made->copy, n.made->copy_length, name, "t") != LUA_OK) {
+        if (strcmp(lua_tostring(L, -1), "C stack overflow") == 0) {
+            lua_pushfstring(L, "[q%d]:%d: C stack overflow", number, n.made->deep_line);
+        }
         lua_error(L);
     }
 }
@@ -217,7 +221,7 @@ static const char *take_place(const dsl_state *s, const char *t, const dsl_chunk
     char *end;
     if (number >= 0 && *colon == ':') {
         long n = strtol(colon + 1, &end, 10);
-        if (*end == ':' && n > 0 && n < INT32_MAX) {
+        if (*end == ':' && n >= 0 && n < INT32_MAX) {
             *chunk = s->chunks[number];
             *line = (int32_t)n;
             t = end + 1;
@@ -284,7 +288,7 @@ static void report(dsl_state *s, const char *message, qn_diags *d)
     int32_t line;
     const char *t = take_place(s, message, &chunk, &line), *code = "E-LUA", *help = NULL;
     qn_arena *a = s->ir->arena;
-    if (s->stop != DSL_RUNS) {
+    if (s->stop != DSL_RUNS || (!chunk && strstr(t, "stack overflow"))) {
         chunk = s->seen.line ? s->chunks[s->seen.chunk] : NULL;
         line = s->seen.line;
     }
@@ -312,7 +316,7 @@ static void report(dsl_state *s, const char *message, qn_diags *d)
         }
     }
     qn_place place = {0, 0, 0};
-    if (chunk) {
+    if (chunk && line) {
         place = dsl_place(chunk, line, word_of(a, t));
     }
     qn_diag *x = qn_diag_add(d, QN_ERROR, code, place, "%s", plain_words(s, a, t, chunk));

@@ -205,7 +205,7 @@ static int list(lua_State *L)
 static int sort(lua_State *L)
 {
     double n = plain_length(L);
-    dsl_spend(L, n * log2(n + 2) * 2);
+    dsl_spend(L, n * log2(n + 2) * 4);
     return guarded(L);
 }
 
@@ -284,15 +284,12 @@ static int sorted_pairs(lua_State *L)
     lua_pushnil(L);
     while (lua_next(L, 1)) {
         lua_pop(L, 1);
-        if (lua_islightuserdata(L, -1)) {
-            continue; /* a key of the library's own */
-        }
-        lua_pushvalue(L, -1);
-        lua_rawseti(L, 2, ++n);
-        if (n % 1024 == 0) {
-            dsl_spend(L, 1024 * 20);
+        if (!lua_islightuserdata(L, -1)) { /* a key of the library's own */
+            lua_pushvalue(L, -1);
+            lua_rawseti(L, 2, ++n);
         }
     }
+    dsl_spend(L, (double)n * log2((double)n + 2) * 8);
     lua_pushvalue(L, lua_upvalueindex(1));
     lua_pushvalue(L, 2);
     lua_pushcfunction(L, key_below);

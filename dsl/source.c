@@ -24,6 +24,7 @@ typedef struct lexer {
     } starts;
     int32_t *open; /* stack of blocks: index of a function, or -1 */
     int32_t nopen, cap_open;
+    int depth; /* of brackets and blocks */
     const char *why;
 } lexer;
 
@@ -151,8 +152,18 @@ static bool is_word(char c)
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || (c >= '0' && c <= '9');
 }
 
+/* Lua's parser gives up at some 200 levels and does not say where. */
+static void nest(lexer *x, int by)
+{
+    x->depth += by;
+    if (x->depth > 150 && !x->c->deep_line) {
+        x->c->deep_line = x->starts.count;
+    }
+}
+
 static void open_block(lexer *x, int32_t function)
 {
+    nest(x, 1);
     if (x->nopen == x->cap_open) {
         x->open = qn_arena_grow(x->s->ir->arena, x->open, x->nopen, &x->cap_open, sizeof *x->open);
     }
@@ -164,6 +175,7 @@ static void close_block(lexer *x, size_t end)
     if (x->nopen == 0) {
         return; /* Lua will say it */
     }
+    nest(x, -1);
     int32_t f = x->open[--x->nopen];
     if (f >= 0) {
         x->c->functions[f].end = end;
@@ -279,6 +291,7 @@ static void scan(lexer *x)
         } else {
             after_local =
                 after_local && (c == ',' || c == ' ' || c == '\t' || c == '\n' || c == '\r');
+            nest(x, strchr("([{", c) ? 1 : strchr(")]}", c) ? -1 : 0);
             put(x, from, from + 1);
         }
     }

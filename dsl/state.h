@@ -33,7 +33,8 @@ typedef struct dsl_chunk {
     int32_t nrows;
     size_t *starts; /* line of the copy (from 0) -> byte of the user's text where it starts */
     int32_t nstarts, cap_starts;
-    bool internal; /* a part of the library: errors inside are blamed on its caller */
+    int32_t deep_line; /* of the copy: where brackets and blocks nest too deeply; 0: nowhere */
+    bool internal;     /* a part of the library: errors inside are blamed on its caller */
 } dsl_chunk;
 
 enum {

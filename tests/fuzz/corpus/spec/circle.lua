@@ -1,0 +1,3 @@
+require "x"
+--file
+require "x"

@@ -1,0 +1,1 @@
+return require "quern".attention { mask = function(b,h,i,j) return ((((((j))))))<=i end, norm = require"quern".norm.sigmoid, position = require"quern".tensor("p","i32",{"B","Nq"}) }

@@ -1,0 +1,1 @@
+local qn = require "quern" return qn.attention {}

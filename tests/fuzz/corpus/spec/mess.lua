@@ -1,0 +1,1 @@
+local x = "ÿÃ(" â‚ = function function end end ]]
