@@ -15,7 +15,8 @@ typedef struct over {
     qn_dtype acc; /* the dtype that sums are kept in */
     qn_tile *out;
     int32_t next;
-    qn_sym lane; /* of the operands */
+    qn_sym lane;           /* of the operands */
+    qn_v *across, *starts; /* results whose lanes are still to be combined */
 } over;
 
 static qn_dtype kept_in(qn_dtype t, bool dot)
@@ -159,11 +160,13 @@ static qn_v in_registers(qn_gen *g, over *o, const qn_coords *c)
         at[p] = x;
         acc = x;
     }
-    if (parts == 0) {
+    if (parts == 0 && across) {
+        acc = qn_splat(g, identity(g, chain ? QN_AX_REDUCE_SUM : o->op, o->acc), g->width);
+    } else if (parts == 0) {
         acc = identity(g, o->op, o->acc);
         return start ? start : qn_splat(g, acc, o->lane && !across ? g->width : 0);
     }
-    if (!chain) {
+    if (!chain && parts) {
         for (int32_t n = parts; n > 1; n = (n + 1) / 2) {
             for (int32_t i = 0; i < n / 2; i++) {
                 at[i] = combine(g, o->op, o->acc, at[2 * i], at[2 * i + 1]);
@@ -175,12 +178,72 @@ static qn_v in_registers(qn_gen *g, over *o, const qn_coords *c)
         acc = at[0];
     }
     if (across) {
-        acc = qn_reduce_lanes(g, chain ? QN_AX_REDUCE_SUM : o->op, o->acc, acc);
-        if (start) {
-            acc = combine(g, QN_AX_REDUCE_SUM, o->acc, start, acc);
-        }
+        o->across[o->next] = acc;
+        o->starts[o->next] = start;
     }
     return acc;
+}
+
+static qn_v shuffle(qn_gen *g, qn_v a, qn_v b, const int32_t *from, int32_t n)
+{
+    qn_v mask[64];
+    for (int32_t i = 0; i < n; i++) {
+        mask[i] = qn_i32(g, from[i]);
+    }
+    return g->l->BuildShuffleVector(g->b, a, b, g->l->ConstVector(mask, (unsigned)n), "");
+}
+
+/* The lanes of four registers at once: pairs are interleaved within each four lanes, so that two
+ * steps leave the four results side by side, and the rest of the width is halved for all of them.
+ */
+static qn_v four_across(qn_gen *g, const over *o, qn_axop op, qn_v *v)
+{
+    int32_t n = g->width, lo[64], hi[64], first[64], last[64];
+    for (int32_t i = 0; i < n; i++) {
+        int32_t block = i / 4 * 4, k = i % 4;
+        lo[i] = block + k / 2 + (k % 2 ? n : 0);
+        hi[i] = lo[i] + 2;
+        first[i] = block + k % 2 + (k / 2 ? n : 0);
+        last[i] = first[i] + 2;
+    }
+    qn_v pair[2];
+    for (int k = 0; k < 2; k++) {
+        qn_v a = v[2 * k], b = v[2 * k + 1];
+        pair[k] = combine(g, op, o->acc, shuffle(g, a, b, lo, n), shuffle(g, a, b, hi, n));
+    }
+    qn_v sum = combine(g, op, o->acc, shuffle(g, pair[0], pair[1], first, n),
+                       shuffle(g, pair[0], pair[1], last, n));
+    for (n /= 2; n >= 4; n /= 2) {
+        for (int32_t i = 0; i < n; i++) {
+            lo[i] = i;
+            hi[i] = i + n;
+        }
+        sum = combine(g, op, o->acc, shuffle(g, sum, sum, lo, n), shuffle(g, sum, sum, hi, n));
+    }
+    return sum;
+}
+
+/* Results whose operands lie along the lanes: combined across them, by fours where there are. */
+static void finish_across(qn_gen *g, over *o)
+{
+    qn_axop op = o->op == QN_AX_DOT ? QN_AX_REDUCE_SUM : o->op;
+    for (int32_t i = 0; i < o->next; i += 4) {
+        int32_t n = o->next - i < 4 ? o->next - i : 4;
+        bool fours = n > 1 && g->width >= 4;
+        qn_v four[4];
+        for (int32_t k = 0; k < 4; k++) {
+            four[k] = o->across[k < n ? i + k : i];
+        }
+        qn_v sum = fours ? four_across(g, o, op, four) : NULL;
+        for (int32_t k = 0; k < n; k++) {
+            qn_v x = fours ? g->l->BuildExtractElement(g->b, sum, qn_i32(g, k), "")
+                           : qn_reduce_lanes(g, op, o->acc, four[k]);
+            if (o->starts[i + k]) {
+                x = combine(g, op, o->acc, o->starts[i + k], x);
+            }
+            o->out->regs[i + k] = finish(g, o, x);
+        }
+    }
 }
 
 static qn_v in_loops(qn_gen *g, over *o, const qn_coords *c)
@@ -215,7 +278,8 @@ static void put(qn_gen *g, over *o, const qn_coords *c, qn_v v)
 static void reduce_element(qn_gen *g, void *user, const qn_coords *c)
 {
     over *o = user;
-    put(g, o, c, finish(g, o, g->width ? in_registers(g, o, c) : in_loops(g, o, c)));
+    qn_v v = g->width ? in_registers(g, o, c) : in_loops(g, o, c);
+    put(g, o, c, o->across ? v : finish(g, o, v));
 }
 
 /* The first best along the one axis that goes: NaN and the identity count as nothing there. */
@@ -491,7 +555,15 @@ const qn_tile *qn_axisop(qn_gen *g, const qn_expr *x, qn_node *add_to)
     if (o.start) {
         qn_prepare(g, o.start);
     }
+    bool across = g->width && body == reduce_element && o.lane && is_over(&o, o.lane);
+    if (across) {
+        o.across = QN_NEWN(g->arena, qn_v, o.out->nregs + 1);
+        o.starts = QN_NEWN(g->arena, qn_v, o.out->nregs + 1);
+    }
     qn_each(g, stay, rank, NULL, body, &o);
+    if (across) {
+        finish_across(g, &o);
+    }
     return o.out;
 }
 
