@@ -8,6 +8,7 @@
 #include "frontend/front.h"
 #include "ir/parse.h"
 #include "ir/print.h"
+#include "ir/verify.h"
 
 #include <string.h>
 
@@ -352,6 +353,31 @@ static void put_text(qn_buf *b, const char *name, int nextra, const parts *p, bo
     qn_buf_printf(b, "%s\n}\n", top ? ", top = m" : "");
 }
 
+static bool is_user(const qn_host_value *host)
+{
+    const qn_host_value *kind = qn_host_field_of(host, "kind");
+    return host &&
+           (!kind || kind->kind != QN_HOST_STRING || strcmp(kind->u.string.text, "user") == 0);
+}
+
+/* Samples the laws; what fails is said with its numbers, at the function that must mend it. */
+static bool obeys_laws(qn_front *fr, const qn_host_value *host, const qn_norm *n)
+{
+    qn_diags laws;
+    qn_diags_init(&laws, fr->ir->arena, NULL, NULL);
+    if (qn_verify_norm_laws(fr->ir, n, &laws)) {
+        return true;
+    }
+    const qn_host_value *rescale = qn_host_field_of(host, "rescale");
+    for (int k = 0; k < laws.count; k++) {
+        qn_host_error(fr, "E-LAW", rescale ? rescale : host, "%s", laws.at[k].text)->help =
+            "weight(s, m2) = weight(s, m1) * rescale(m1, m2), and rescale composes; without "
+            "`rescale` "
+            "the norm is computed whole";
+    }
+    return false;
+}
+
 qn_norm *qn_norm_make(qn_front *fr, const qn_host_value *host, qn_sym name, bool want_lse,
                       bool want_max, const qn_spec_fn **extra)
 {
@@ -396,5 +422,5 @@ qn_norm *qn_norm_make(qn_front *fr, const qn_host_value *host, qn_sym name, bool
     }
     *extra = m.nextra || nflags ? qn_node_function(fr, m.extra, m.nextra, flags, nflags) : NULL;
     fr->flags.count = 0;
-    return n;
+    return !is_user(host) || obeys_laws(fr, m.host, n) ? n : NULL;
 }

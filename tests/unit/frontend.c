@@ -444,3 +444,29 @@ Test(frontend, dims_are_bound_by_shapes_alone)
                "  dim Ndoc_x2_p1\n  dim Ndoc = (Ndoc_x2_p1 - 1) // 2\n  dim Ndoc_m3 = Ndoc - 3\n"),
         "%s", b.text);
 }
+
+static const qn_host_value *exponential(const char *rescale)
+{
+    host_world *w = &world;
+    return knob("norm", host_table(w, "norm", "stat", text("max"), "weight",
+                                   host_fn(w, "function(s, m) return math.exp(s - m) end", NULL),
+                                   "rescale", host_fn(w, rescale, NULL), "finish",
+                                   host_fn(w, "function(o, l) return o / l end", NULL), NULL));
+}
+
+Test(frontend, a_norm_whose_laws_fail_is_refused_with_the_numbers)
+{
+    cr_expect(
+        qn_spec_check(&ir, exponential("function(a, b) return math.exp(a - b) end"), NULL, &diags),
+        "%s", errors());
+    static const char *const wrong[] = {"function(a, b) return math.exp(b - a) end",
+                                        "function(a, b) return 1 end",
+                                        "function(a, b) return math.exp(2 * (a - b)) end"};
+    for (size_t k = 0; k < sizeof wrong / sizeof *wrong; k++) {
+        diags.count = diags.errors = 0;
+        cr_expect(!qn_spec_check(&ir, exponential(wrong[k]), NULL, &diags), "%s", wrong[k]);
+        bool right = diags.count && strcmp(diags.at[0].code, "E-LAW") == 0 &&
+                     strpbrk(diags.at[0].text, "0123456789");
+        cr_expect(right, "%s:\n%s", wrong[k], errors());
+    }
+}
