@@ -112,6 +112,23 @@ static bool contracts(qn_stmt *s)
     return w.hit;
 }
 
+/* Where a trip is really made: the body, or the branch of it that does not skip. */
+static qn_block *visited(qn_block *body)
+{
+    qn_stmt *branch = NULL;
+    for (int n = 0; n < body->count; n++) {
+        qn_stmt *s = body->at[n];
+        bool beside = s->kind == QN_LET || s->kind == QN_YIELD;
+        if (s->kind == QN_IF && !branch &&
+            (!s->u.branch.has_else || s->u.branch.other.count == 1)) {
+            branch = s;
+        } else if (!beside) {
+            return body;
+        }
+    }
+    return branch ? &branch->u.branch.then : body;
+}
+
 static void count_loop(qn_tool *t, qn_stmt *s)
 {
     const qn_iter *it = &s->u.loop.iters[0];
@@ -136,8 +153,9 @@ static void count_loop(qn_tool *t, qn_stmt *s)
     qn_block out = {0};
     qn_block_push(ir, &out, add_to(ir, counts, 0, qn_int(ir, 1)));
     qn_block_push(ir, &out, add_to(ir, counts, 1, elements));
-    qn_block_append(ir, &out, &s->u.loop.body);
-    s->u.loop.body = out;
+    qn_block *body = visited(&s->u.loop.body);
+    qn_block_append(ir, &out, body);
+    *body = out;
 }
 
 static void count_block(qn_tool *t, qn_block *b)

@@ -343,13 +343,19 @@ static int dim_index(const qn_kernel_ir *k, qn_sym name)
     return -1;
 }
 
-static void keep_tensor(qn_kernel *k, qn_tensor_slot *slot, const qn_param *p)
+static void keep_tensor(qn_kernel *k, const qn_kernel_ir *ir, qn_tensor_slot *slot,
+                        const qn_param *p)
 {
     slot->dtype = p->type.dtype;
     slot->rank = p->type.rank;
     const char **dims = QN_NEWN(&k->arena, const char *, p->type.rank + 1);
     for (int a = 0; a < p->type.rank; a++) {
         qn_extent e = p->type.axes[a].extent;
+        int d = e.dim ? dim_index(ir, e.dim) : -1;
+        const qn_expr *fixed = d >= 0 ? ir->dims.at[d].value : NULL;
+        if (fixed && fixed->kind == QN_LIT) { /* a size that is compiled in is a number */
+            e = (qn_extent){NULL, fixed->u.lit.i};
+        }
         char number[24];
         snprintf(number, sizeof number, "%lld", (long long)e.n);
         dims[a] = keep(k, e.dim ? e.dim : number);
@@ -388,7 +394,7 @@ static void keep_params(qn_kernel *k, const qn_kernel_ir *ir)
     for (int p = 0; p < ir->params.count; p++) {
         const qn_param *x = &ir->params.at[p];
         if (x->type.rank || x->direction != QN_IN) {
-            keep_tensor(k, &k->tensors[k->ntensors++], x);
+            keep_tensor(k, ir, &k->tensors[k->ntensors++], x);
         } else {
             keep_scalar(k, &k->scalars[k->nscalars++], x);
         }

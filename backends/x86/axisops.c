@@ -155,7 +155,7 @@ static qn_v in_registers(qn_gen *g, over *o, const qn_coords *c)
         if (valid < g->width) {
             qn_v none =
                 qn_splat(g, identity(g, chain ? QN_AX_REDUCE_SUM : o->op, o->acc), g->width);
-            x = g->l->BuildSelect(g->b, qn_lane_mask(g, valid), x, acc ? acc : none, "");
+            x = g->l->BuildSelect(g->b, qn_lane_mask(g, valid), x, chain && acc ? acc : none, "");
         }
         at[p] = x;
         acc = x;

@@ -6,12 +6,13 @@
 #include <stdio.h>
 #include <string.h>
 
-#define SPEC(norm)                                                                                 \
-    "local qn = require 'quern'\nlocal sink = qn.tensor('sink', 'f32', { 'Hq' })\n"                \
+#define SPEC(norm)                                                                  \
+    "local qn = require 'quern'\nlocal sink = qn.tensor('sink', 'f32', { 'Hq' })\n" \
     "return qn.attention { name = 't', mask = qn.causal, norm = qn.norm { " norm " } }\n"
 
-static const char softplus[] = SPEC("weight = function(s) return math.max(s, 0.0) + math.log(1.0 + math.exp(-math.abs(s))) end,\n"
-                                    "finish = function(o, l) return o / l end");
+static const char softplus[] = SPEC(
+    "weight = function(s) return math.max(s, 0.0) + math.log(1.0 + math.exp(-math.abs(s))) end,\n"
+    "finish = function(o, l) return o / l end");
 static const char base2[] = SPEC("stat = 'max',\n"
                                  "weight = function(s, m) return qn.exp2(s - m) end,\n"
                                  "rescale = function(a, b) return qn.exp2(a - b) end,\n"
@@ -27,14 +28,18 @@ static const char lie[] = SPEC("stat = 'max',\n"
 
 static void right(const char *spec)
 {
-    static const char *const sizes[] = {"Hq=4 Hk=2 Nq=65 Nk=130 D=40 Dv=24", "Hq=2 Hk=1 Nq=1 Nk=257 D=40 Dv=24",
-                                        "Hq=3 Hk=3 Nq=64 Nk=64 D=40 Dv=24", "Hq=2 Hk=2 Nq=9 Nk=4 D=40 Dv=24"};
+    static const char *const sizes[] = {
+        "Hq=4 Hk=2 Nq=65 Nk=130 D=40 Dv=24", "Hq=2 Hk=1 Nq=1 Nk=257 D=40 Dv=24",
+        "Hq=3 Hk=3 Nq=64 Nk=64 D=40 Dv=24", "Hq=2 Hk=2 Nq=9 Nk=4 D=40 Dv=24"};
     for (size_t k = 0; k < sizeof sizes / sizeof *sizes; k++) {
         qn_trial t;
-        cr_assert(qn_trial_open(&t, qn_text("norm.lua", spec), NULL, sizes[k], k + 7), "%s %s", qn_ctx_message(t.cx), t.message);
+        cr_assert(qn_trial_open(&t, qn_text("norm.lua", spec), NULL, sizes[k], k + 7), "%s %s",
+                  qn_ctx_message(t.cx), t.message);
         qn_check_result r = {.size = sizeof r};
-        cr_assert_eq(qn_check(t.cx, t.source, &t.options, &t.call, 0, &r), QN_OK, "%s", qn_ctx_message(t.cx));
-        cr_expect(r.worst <= 1 && r.worst_naive <= 1 && r.elements > 0, "%s: %g tolerances off, %g of twice naive", sizes[k], r.worst, r.worst_naive);
+        cr_assert_eq(qn_check(t.cx, t.source, &t.options, &t.call, 0, &r), QN_OK, "%s",
+                     qn_ctx_message(t.cx));
+        cr_expect(r.worst <= 1 && r.worst_naive <= 1 && r.elements > 0,
+                  "%s: %g tolerances off, %g of twice naive", sizes[k], r.worst, r.worst_naive);
         qn_trial_close(&t);
     }
 }

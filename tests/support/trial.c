@@ -47,7 +47,9 @@ static int64_t size_of(const qn_trial *t, const char *dim)
             return t->dim_values[d];
         }
     }
-    return strtoll(dim, NULL, 10);
+    int64_t n = given(t->sizes, dim); /* fixed when compiling */
+    n = n < 0 && strcmp(dim, "Dv") == 0 ? given(t->sizes, "D") : n;
+    return n >= 0 ? n : strtoll(dim, NULL, 10);
 }
 
 static void fill(const qn_trial *t, const qn_arg_info *info, DLTensor *x, uint64_t seed)
@@ -61,7 +63,8 @@ static void fill(const qn_trial *t, const qn_arg_info *info, DLTensor *x, uint64
         float f32 = (float)f;
         uint32_t bits;
         memcpy(&bits, &f32, 4);
-        uint16_t half = (uint16_t)(x->dtype.code == kDLBfloat ? bits >> 16 : 0x3c00 | (bits & 0x83ff));
+        uint16_t half =
+            (uint16_t)(x->dtype.code == kDLBfloat ? bits >> 16 : 0x3c00 | (bits & 0x83ff));
         int32_t i32 = (int32_t)i;
         int8_t i8 = (int8_t)(i & 1);
         bool is_float = x->dtype.code == kDLFloat || x->dtype.code == kDLBfloat;
@@ -85,6 +88,7 @@ static void fill(const qn_trial *t, const qn_arg_info *info, DLTensor *x, uint64
 static bool make(qn_trial *t, const qn_kernel *signature, const char *sizes, uint64_t seed)
 {
     release(t);
+    t->sizes = sizes;
     t->call = (qn_call){.size = sizeof t->call,
                         .args = t->list,
                         .nargs = qn_kernel_args(signature),
@@ -105,7 +109,8 @@ static bool make(qn_trial *t, const qn_kernel *signature, const char *sizes, uin
     for (int k = 0; k < t->call.nargs && k < QN_TRIAL_MOST; k++) {
         const qn_arg_info *info = qn_kernel_arg(signature, k);
         DLTensor *x = &t->tensors[k];
-        *x = (DLTensor){.device = {kDLCPU, 0}, .ndim = info->ndim, .dtype = info->dtype, .shape = t->shapes[k]};
+        *x = (DLTensor){
+            .device = {kDLCPU, 0}, .ndim = info->ndim, .dtype = info->dtype, .shape = t->shapes[k]};
         for (int a = 0; a < info->ndim; a++) {
             t->shapes[k][a] = size_of(t, info->dims[a]);
         }
@@ -132,7 +137,8 @@ bool qn_trial_open(qn_trial *t, qn_source source, const qn_options *options, con
     t->options = options ? *options : (qn_options){.size = sizeof t->options};
     if (given(sizes, "D") >= 0 && !t->options.dims) {
         int64_t d = given(sizes, "D"), dv = given(sizes, "Dv");
-        snprintf(t->dims, sizeof t->dims, "D=%lld Dv=%lld", (long long)d, (long long)(dv >= 0 ? dv : d));
+        snprintf(t->dims, sizeof t->dims, "D=%lld Dv=%lld", (long long)d,
+                 (long long)(dv >= 0 ? dv : d));
         t->options.dims = t->dims;
     }
     qn_kernel *signature = NULL;

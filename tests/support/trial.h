@@ -8,7 +8,8 @@
  *     qn_trial_close(&t);
  *
  * Floats are standard normal by seed; an integer tensor named cu holds rising offsets from 0 to the
- * size Nk, any other 0, 1, 2, 0 .. (at most one less than any size). Sizes that nobody gives are 3. */
+ * size Nk, any other 0, 1, 2, 0 .. (at most one less than any size). Sizes that nobody gives are 3.
+ */
 #ifndef QN_TESTS_TRIAL_H
 #define QN_TESTS_TRIAL_H
 
@@ -28,6 +29,7 @@ typedef struct qn_trial {
     qn_source source;
     qn_options options;
     char dims[256];
+    const char *sizes; /* as given last */
     DLTensor tensors[QN_TRIAL_MOST];
     int64_t shapes[QN_TRIAL_MOST][12];
     const DLTensor *list[QN_TRIAL_MOST];

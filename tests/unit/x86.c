@@ -318,6 +318,30 @@ Test(x86, list_in_batches)
     qn_unmap_code(map, e.code.size);
 }
 
+/* The last register of a contracted lane axis is partly empty: what is missing adds nothing. */
+Test(x86, reductions_over_partial_registers)
+{
+    qn_ir_file *f = qn_lab_text(
+        &lab, "kernel @r !level(leaf) {\n  dim N, D = 40\n  in x: f32[n:N, d:D]\n"
+              "  in w: f32[d:D]\n  out y: f32[n:N]\n  out z: f32[n:N]\n  launch {\n"
+              "    par for n in 0..N !leaf(16, 32, d) {\n      %p = x[n, d:D] * w[d:D]\n"
+              "      store y[n] = reduce.sum(%p, over d)\n"
+              "      store z[n] = reduce.max(%p, over d)\n    }\n  }\n}\n");
+    qn_args a = {0};
+    qn_args_array(&a, "x", qn_normal(&lab, QN_F32, 1, 2, (int64_t[]){5, 40}));
+    qn_args_array(&a, "w", qn_normal(&lab, QN_F32, 2, 1, (int64_t[]){40}));
+    const qn_interp_result *exact = qn_lab_run(&lab, f, NULL, &a, QN_EXACT, 0);
+    for (const qn_target *const *t = qn_targets; *t; t++) {
+        if (!(*t)->here()) {
+            continue;
+        }
+        qn_exec_result r = qn_exec(&lab, f, NULL, &a, &(qn_exec_options){.target = *t});
+        cr_assert(r.status == QN_OK, "%s", qn_lab_errors(&lab));
+        cr_expect(qn_judge(qn_result(exact, "y"), qn_exec_out(&r, "y")).ok, "sum on %s", (*t)->isa);
+        cr_expect(qn_judge(qn_result(exact, "z"), qn_exec_out(&r, "z")).ok, "max on %s", (*t)->isa);
+    }
+}
+
 /* ---------------------------------------------------------------- what is refused */
 
 static void refused(const char *text, const char *words)
