@@ -231,6 +231,22 @@ static const char *take_place(const dsl_state *s, const char *t, const dsl_chunk
     return t;
 }
 
+/* Bytes of the character at t, in UTF-8; 0: none that may be printed. */
+static size_t character(const char *t)
+{
+    const unsigned char *u = (const unsigned char *)t;
+    size_t n = u[0] >= 0xF0 && u[0] < 0xF5 ? 4 : u[0] >= 0xE0 ? 3 : u[0] >= 0xC3 ? 2 : 1;
+    if (u[0] < 32 || u[0] == 127 || (u[0] >= 128 && n == 1) || u[0] >= 0xF5) {
+        return 0;
+    }
+    for (size_t k = 1; k < n; k++) {
+        if ((u[k] & 0xC0) != 0x80) {
+            return 0;
+        }
+    }
+    return n;
+}
+
 /* Lines of copies inside the words become the user's, bytes that are no text become dots. */
 static const char *plain_words(const dsl_state *s, qn_arena *a, const char *t,
                                const dsl_chunk *here)
@@ -252,8 +268,9 @@ static const char *plain_words(const dsl_state *s, qn_arena *a, const char *t,
             qn_buf_printf(&b, "%s%d", at_line, p.line);
             t = end;
         } else {
-            unsigned char ch = (unsigned char)*t++;
-            qn_buf_printf(&b, "%c", ch >= 32 && ch < 127 ? ch : ch == '\n' ? ' ' : '.');
+            size_t n = character(t);
+            qn_buf_put(&b, n ? t : *t == '\n' ? " " : ".", n ? n : 1);
+            t += n ? n : 1;
         }
     }
     return b.text;
@@ -300,7 +317,7 @@ static void report(dsl_state *s, const char *message, qn_diags *d)
         code = "E-LIMIT";
         t = "the spec needs more memory than it may have";
         help = "a spec only describes a mechanism; its data come with the call";
-    } else if (t[0] == 'E' && t[1] == '-' && strchr(t, '\1')) {
+    } else if (t[0] == 'E' && t[1] == '-' && t[strspn(t, "-ABCDEFGHIJKLMNOPQRSTUVWXYZ")] == '\1') {
         const char *one = strchr(t, '\1'), *two = strchr(one + 1, '\1');
         code = qn_arena_text(a, t, (size_t)(one - t));
         t = qn_arena_text(a, one + 1, two ? (size_t)(two - one - 1) : strlen(one + 1));
@@ -322,7 +339,7 @@ static void report(dsl_state *s, const char *message, qn_diags *d)
     qn_diag *x = qn_diag_add(d, QN_ERROR, code, place, "%s", plain_words(s, a, t, chunk));
     x->path = chunk ? chunk->user.path : s->path;
     x->source = chunk ? chunk->user.text : NULL;
-    x->help = help;
+    x->help = help ? plain_words(s, a, help, NULL) : NULL;
 }
 
 static bool run_state(dsl_state *s, lua_CFunction main, char *message, size_t room)

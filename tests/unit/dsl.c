@@ -252,7 +252,10 @@ static const wrong wrongs[] = {
     {"error without a place", "error('abc', 0)", "E-LUA", 0, 0, "abc"},
     {"forged place", "error('[q0]:999999999: x', 0)", "E-LUA", 0, 0, "x"},
     {"forged chunk", "error('[q63]:1: x', 0)", "E-LUA", 0, 0, "x"},
-    {"forged code", "error('E-X\\1', 0)", "E-X", 0, 0, ""},
+    {"forged code", "error('E-LIMIT\\1a\\27[31m\\1b\\27[31m', 0)", "E-LIMIT", 0, 0, "a.[31m"},
+    {"no code", "error('E-\\27[31m\\1', 0)", "E-LUA", 0, 0, "E-.[31m."},
+    {"UTF-8 in a message", "error('caf\xc3\xa9 \xe2\x82\xac \xc2\x9b')", "E-LUA", 1, 0,
+     "caf\xc3\xa9 \xe2\x82\xac .."},
     {"words in the message", "local t = {}\nlocal u = t.alpha.beta", "E-LUA", 2, 13, "'alpha'"},
     {"arithmetic on a knob", QN "local s = 1 + qn.causal", "E-LUA", 2, 0, "arithmetic"},
 
@@ -314,7 +317,15 @@ static void check_with(const wrong *w, const char *text, size_t length, const ch
     if (w->said && !strstr(x->text, w->said)) {
         explain(&lab, w, "other words");
     }
-    for (const char *p = x->text; *p; p++) {
+    bool listed = false;
+#define X(code_, text_, example_) listed |= strcmp(code_, x->code) == 0;
+#include "dsl/errors.def"
+#undef X
+    if (!listed) {
+        explain(&lab, w, "a code that errors.def does not know");
+    }
+    for (const char *p = qn_diag_text(&lab.diags, "%s%s", x->text, x->help ? x->help : ""); *p;
+         p++) {
         if ((unsigned char)*p < 32) {
             explain(&lab, w, "a control character in the message");
         }
