@@ -328,6 +328,59 @@ static void mark(leaf *lf, qn_stmt *nest)
     qn_attr_add(lf->ir, &nest->attrs, "leaf", args, n);
 }
 
+typedef struct listed {
+    qn_sym index;
+    leaf *lf;
+    qn_extent extent; /* that every store has at the index */
+    bool any, other;
+} listed;
+
+static void see_listed(void *user, qn_stmt *s)
+{
+    listed *l = user;
+    if (s->kind != QN_STORE || leaf_info(l->lf, s->u.store.base)->task) {
+        return;
+    }
+    const qn_type *t = &leaf_info(l->lf, s->u.store.base)->type;
+    bool here = false;
+    for (int k = 0; k < s->u.store.index.count; k++) {
+        const qn_expr *x = s->u.store.index.at[k];
+        if (x->kind == QN_NAME && x->u.name == l->index) {
+            l->other = l->other || (l->any && !qn_extent_equal(l->extent, t->axes[k].extent));
+            l->extent = t->axes[k].extent;
+            l->any = here = true;
+        }
+    }
+    l->other = l->other || !here;
+}
+
+/* A par index that is an element of a list may lie outside of what every store is indexed by: the
+ * task would store nothing. It is skipped, and its loads need no guard against that. */
+static void skip_absent(leaf *lf, const qn_stmt *nest, qn_block *body)
+{
+    qn_ir *ir = lf->ir;
+    for (int k = 0; k < nest->u.loop.niters; k++) {
+        const qn_iter *it = &nest->u.loop.iters[k];
+        bool list = false;
+        for (int n = 0; n < it->npieces; n++) {
+            list = list || it->pieces[n].list;
+        }
+        listed l = {.index = it->name, .lf = lf};
+        qn_block_stmts(body, see_listed, &l);
+        if (!list || !l.any || l.other) {
+            continue;
+        }
+        qn_expr *index = qn_name(ir, it->name);
+        qn_stmt *s = qn_stmt_new(ir, QN_IF, nest->place);
+        s->u.branch.cond =
+            qn_op2(ir, QN_OP_AND, qn_op2(ir, QN_OP_GE, index, qn_int(ir, 0)),
+                   qn_op2(ir, QN_OP_LT, index, qn_extent_expr(ir, l.extent)));
+        s->u.branch.then = *body;
+        *body = (qn_block){0};
+        qn_block_push(ir, body, s);
+    }
+}
+
 /* One nest, on a copy; returns the copy, or NULL if it refuses. */
 static qn_stmt *turn(leaf *lf, const qn_stmt *launch, const qn_stmt *nest, bool *again)
 {
@@ -354,13 +407,14 @@ static qn_stmt *turn(leaf *lf, const qn_stmt *launch, const qn_stmt *nest, bool 
     size_lanes(lf, nest->place);
     qn_block head = leaf_pretrim(lf, copy);
     qn_block body = leaf_block(lf, &copy->u.loop.body, NULL, 0);
+    qn_block_append(lf->ir, &head, &body);
+    leaf_invariants(lf, &head);
+    skip_absent(lf, copy, &head);
     qn_block all = {0};
     for (int k = 0; k < lf->bufs.count; k++) {
         qn_block_push(lf->ir, &all, lf->bufs.at[k].stmt);
     }
     qn_block_append(lf->ir, &all, &head);
-    qn_block_append(lf->ir, &all, &body);
-    leaf_invariants(lf, &all);
     copy->u.loop.body = all;
     mark(lf, copy);
     leaf_prove(lf, launch, copy);
