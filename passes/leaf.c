@@ -11,6 +11,7 @@
  * (`block j 4`); everything else is derived: which products and reductions share a loop, what
  * lives in registers, what in task buffers, what is packed and where, how far an edge is walked. */
 #include "ir/lex.h"
+#include "ir/verify.h"
 #include "passes/leaf_internal.h"
 
 #include <stdarg.h>
@@ -372,9 +373,8 @@ static void skip_absent(leaf *lf, const qn_stmt *nest, qn_block *body)
         }
         qn_expr *index = qn_name(ir, it->name);
         qn_stmt *s = qn_stmt_new(ir, QN_IF, nest->place);
-        s->u.branch.cond =
-            qn_op2(ir, QN_OP_AND, qn_op2(ir, QN_OP_GE, index, qn_int(ir, 0)),
-                   qn_op2(ir, QN_OP_LT, index, qn_extent_expr(ir, l.extent)));
+        s->u.branch.cond = qn_op2(ir, QN_OP_AND, qn_op2(ir, QN_OP_GE, index, qn_int(ir, 0)),
+                                  qn_op2(ir, QN_OP_LT, index, qn_extent_expr(ir, l.extent)));
         s->u.branch.then = *body;
         *body = (qn_block){0};
         qn_block_push(ir, body, s);
@@ -405,16 +405,16 @@ static qn_stmt *turn(leaf *lf, const qn_stmt *launch, const qn_stmt *nest, bool 
     leaf_hoist(lf, copy);
     leaf_register(lf, copy);
     size_lanes(lf, nest->place);
-    qn_block head = leaf_pretrim(lf, copy);
+    qn_block opening = leaf_pretrim(lf, copy);
     qn_block body = leaf_block(lf, &copy->u.loop.body, NULL, 0);
-    qn_block_append(lf->ir, &head, &body);
-    leaf_invariants(lf, &head);
-    skip_absent(lf, copy, &head);
+    qn_block_append(lf->ir, &opening, &body);
+    leaf_invariants(lf, &opening);
+    skip_absent(lf, copy, &opening);
     qn_block all = {0};
     for (int k = 0; k < lf->bufs.count; k++) {
         qn_block_push(lf->ir, &all, lf->bufs.at[k].stmt);
     }
-    qn_block_append(lf->ir, &all, &head);
+    qn_block_append(lf->ir, &all, &opening);
     copy->u.loop.body = all;
     mark(lf, copy);
     leaf_prove(lf, launch, copy);
@@ -440,6 +440,18 @@ leaf *leaf_new(qn_pass_cx *cx, const qn_ir_file *f, qn_kernel_ir *k, const qn_st
     return lf;
 }
 
+/* Does the verifier find every value within the registers? */
+static bool fits_registers(leaf *lf, const qn_ir_file *f, qn_stmt *launch, int at, qn_stmt *leafed)
+{
+    qn_diags d;
+    qn_diags_init(&d, lf->scratch, NULL, NULL);
+    qn_stmt *keep = launch->u.launch.at[at];
+    launch->u.launch.at[at] = leafed;
+    bool good = qn_verify(f, &d);
+    launch->u.launch.at[at] = keep;
+    return good;
+}
+
 static bool run(qn_pass_cx *cx, qn_ir_file *f, qn_kernel_ir *k)
 {
     bool turned = false;
@@ -458,8 +470,14 @@ static bool run(qn_pass_cx *cx, qn_ir_file *f, qn_kernel_ir *k)
                 again = false;
                 lf = leaf_new(cx, f, k, nest, &walked);
                 leafed = turn(lf, launch, nest, &again);
+                if (leafed && lf->wide && !fits_registers(lf, f, launch, m, leafed)) {
+                    again = walked.shrink++ < 4;
+                    leafed = NULL;
+                    lf->why = "64-bit values along lanes do not fit the registers";
+                }
             } while (again);
             if (leafed) {
+                leaf_require_sizes(lf, leafed);
                 launch->u.launch.at[m] = leafed;
                 turned = true;
             } else {

@@ -115,7 +115,7 @@ typedef struct lf_consumers {
 
 typedef struct lf_trim {
     qn_sym axis;
-    qn_sym count; /* walked are 0..count */
+    qn_sym count;           /* walked are 0..count */
     qn_expr *const *bounds; /* count is the least of them, of the extent, and at least 0 */
     int nbounds;
 } lf_trim;
@@ -139,6 +139,7 @@ typedef struct lf_lane {
 typedef struct lf_walked {
     qn_sym at[LEAF_MAX_LANES];
     int count;
+    int shrink; /* register blocks are halved so often: wide values did not fit */
 } lf_walked;
 
 typedef struct lf_buf {
@@ -191,7 +192,9 @@ typedef struct leaf {
     } ends;
     qn_facts *facts; /* of the nest as it came, at the statement being planned */
     lf_walked *walked;
-    int blocks; /* number of the last block planned */
+    bool wide;     /* some 64-bit values lie along lanes */
+    bool narrowed; /* some 32-bit values do because sizes are required to be small */
+    int blocks;    /* number of the last block planned */
     jmp_buf *refuse;
     qn_place why_place;
     const char *why;
@@ -261,9 +264,13 @@ qn_block leaf_pretrim(leaf *lf, const qn_stmt *nest);
 const lf_trim *leaf_trim_of(const leaf *lf, qn_sym axis);
 /* Walks printed leaf text: loads proved inside lose their guard, stores get !in. */
 void leaf_prove(leaf *lf, const qn_stmt *launch, qn_stmt *nest);
+
+/* ---------------------------------------------------------------- leaf_positions.c */
 /* A comparison or a float cast of positions that differ along the lanes, with i64 left to scalars;
- * NULL if the parts are not linear. */
+ * NULL if that cannot be. */
 qn_expr *leaf_positions(leaf *lf, qn_expr *x, const lf_ctx *ctx);
+/* Adds to the kernel what 32-bit positions need. */
+void leaf_require_sizes(leaf *lf, qn_stmt *nest);
 
 /* ---------------------------------------------------------------- leaf_print.c */
 qn_expr *leaf_inst(leaf *lf, qn_expr *x, const lf_ctx *ctx);

@@ -462,6 +462,7 @@ static void size_group(group *g)
         int64_t most = g->vectors ? lf->registers / g->vectors : 1;
         g->block = most >= 4 ? 4 : most >= 2 ? 2 : 1;
     }
+    g->block = g->block >> lf->walked->shrink > 1 ? g->block >> lf->walked->shrink : 1;
     int64_t n = last ? leaf_const(lf, last->extent) : -1;
     g->block = n > 0 ? smaller(g->block, n) : g->block;
 }
