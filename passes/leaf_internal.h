@@ -2,11 +2,16 @@
  *
  * Inside of the pass `leaf`: one nest of tiles becomes loops over register blocks.
  *
- *     leaf_prepare.c  names made unique, operands that no loop changes named before it
- *     leaf_plan.c     a block becomes steps: straight statements, then one group (a loop over axes)
- *                     or one nested statement; what crosses a group goes through a task buffer
- *     leaf_trim.c     linear forms, bounds beyond which an axis need not be walked, dropped guards
- *     leaf_print.c    groups become loops with register blocks; invariant scalars move out
+ *     leaf_prepare.c    names made unique, operands that no loop changes named before it
+ *     leaf_plan.c       a block becomes steps: straight statements, then one group (a loop over
+ *                       axes) or one nested statement
+ *     leaf_steps.c      when a step may be taken
+ *     leaf_flatten.c    products and reductions become items, each with its lane axis
+ *     leaf_buffers.c    what crosses a group goes through a task buffer
+ *     leaf_trim.c       bounds beyond which an axis need not be walked, dropped guards
+ *     leaf_print.c      groups become loops with register blocks
+ *     leaf_positions.c  indices along lanes
+ *     leaf_tidy.c       invariant scalars move out of loops
  *
  * Words. A *lane* axis lies in vector registers; a value has at most one, chosen for each item by
  * what lies side by side in memory. It is *whole* when all of it fits a few registers, else it is
@@ -240,14 +245,56 @@ void leaf_unique(leaf *lf, qn_stmt *nest);
 void leaf_hoist(leaf *lf, qn_stmt *nest);
 void leaf_register(leaf *lf, const qn_stmt *nest); /* types of every name, uses */
 
+/* ---------------------------------------------------------------- leaf_steps.c */
+typedef struct lf_plan { /* one block being planned */
+    leaf *lf;
+    int block;
+    lf_steps steps;
+    qn_block tail; /* straight statements after the last step so far */
+    lf_consumers consumers;
+    lf_bufs own; /* buffers of values of this block */
+} lf_plan;
+
+bool leaf_virtual(const lf_info *v);
+qn_expr *leaf_expand(leaf *lf, qn_expr *x); /* virtual values written out */
+bool leaf_is_big(leaf *lf, const lf_info *v);
+bool leaf_is_as(void *user, const qn_expr *x);
+bool leaf_same_key(const lf_step *s, const qn_axis *axes, int n, qn_sym lane);
+/* The time from which x can be computed by an item with these axes. strict: what is big is read at
+ * other elements too. */
+int leaf_ready(lf_plan *p, qn_expr *x, const qn_axis *axes, int n, qn_sym lane, bool strict);
+int leaf_later(int a, int b);
+typedef struct lf_reading {
+    lf_plan *p;
+    int t;
+} lf_reading;
+bool leaf_note_read(void *reading, const qn_expr *x); /* memory that x itself reads */
+void leaf_note_reads(lf_plan *p, qn_expr *x, int t);
+void leaf_note_store(lf_plan *p, qn_sym base, int t);
+int leaf_put_straight(lf_plan *p, qn_stmt *s, int t);
+lf_step *leaf_new_step(lf_plan *p);
+int leaf_put_item(lf_plan *p, lf_item *it, int t);
+lf_info *leaf_new_value(leaf *lf, qn_sym name, qn_type type);
+
+/* ---------------------------------------------------------------- leaf_flatten.c */
+qn_sym leaf_choose_lane(leaf *lf, const qn_type *space, qn_expr *const *xs, int nxs,
+                        const qn_sym *over, int nover, const qn_stmt *store);
+lf_item *leaf_new_item(leaf *lf, lf_item_kind kind, qn_sym name, const qn_type *space, qn_sym lane);
+qn_expr *leaf_make_real(lf_plan *p, qn_sym name, qn_expr *x, qn_sym lane);
+qn_expr *leaf_flatten(lf_plan *p, qn_expr *x);
+bool leaf_reads_mutable(void *lf, const qn_expr *x);
+bool leaf_be_real(leaf *lf, const lf_info *v, qn_expr *x);
+
+/* ---------------------------------------------------------------- leaf_buffers.c */
+void leaf_need(lf_plan *p, lf_info *v);
+void leaf_give_buffers(lf_plan *p);
+
 /* ---------------------------------------------------------------- leaf_plan.c */
 typedef struct lf_target { /* what a yield gives its values to */
     qn_sym name;
     qn_type type;
 } lf_target;
 qn_block leaf_block(leaf *lf, const qn_block *body, const lf_target *targets, int ntargets);
-bool leaf_virtual(const lf_info *v);
-qn_expr *leaf_expand(leaf *lf, qn_expr *x); /* virtual values written out */
 
 /* ---------------------------------------------------------------- leaf_trim.c */
 /* Bounds beyond which x is the identity of op along the axis (QN_AXOPS: of a dot, zero). */
