@@ -10,6 +10,31 @@ for name, f in pairs(own) do
   qn[name] = f
 end
 
+-- The known word nearest to a misspelt one: the fewest letters to change.
+local function nearest(word, ...)
+  local best, least = nil, 1e9
+  for _, known in ipairs { ... } do
+    for w in pairs(known) do
+      local row = {}
+      for k = 0, #w do
+        row[k] = k
+      end
+      for a = 1, #word do
+        local diagonal = row[0]
+        row[0] = a
+        for k = 1, #w do
+          local here = math.min(row[k] + 1, row[k - 1] + 1, diagonal + (word:byte(a) == w:byte(k) and 0 or 1))
+          diagonal, row[k] = row[k], here
+        end
+      end
+      if row[#w] < least or (row[#w] == least and w < best) then
+        best, least = w, row[#w]
+      end
+    end
+  end
+  return best
+end
+
 ---------------------------------------------------------------- masks
 
 local mask = { __metatable = false }
@@ -152,26 +177,31 @@ function named.__call(n, options)
   end
   for key in pairs(options) do
     if key ~= "sink" then
-      fail("E-SPEC", "softmax has no option " .. tostring(key), "its only option is sink")
+      fail("E-SPEC", "softmax has no option '" .. tostring(key) .. "'", "its only option is sink")
     end
   end
   return tagged("norm", { kind = "softmax", sink = options.sink }, named)
 end
 
-for _, kind in ipairs { "softmax", "sigmoid", "relu", "relu2", "linear", "none" } do
-  norm[kind] = tagged("norm", { kind = kind }, named)
-end
+local kinds = { softmax = true, sigmoid = true, relu = true, relu2 = true, linear = true, none = true }
 
 local parts = { stat = true, weight = true, rescale = true, finish = true }
 setmetatable(norm, {
   __metatable = false,
+  -- Made where it is named, so that an error can point there.
+  __index = function(_, kind)
+    if not kinds[kind] then
+      fail("E-SPEC", "there is no norm '" .. tostring(kind) .. "'", "did you mean " .. nearest(tostring(kind):sub(1, 40), kinds) .. "?")
+    end
+    return tagged("norm", { kind = kind }, named)
+  end,
   __call = function(_, t)
     if type(t) ~= "table" or type(t.weight) ~= "function" then
       fail("E-SPEC", "qn.norm wants a table with a function weight(s, m)", "qn.norm { stat = \"max\", weight = .., rescale = .., finish = .. }")
     end
     for key in pairs(t) do
       if not parts[key] then
-        fail("E-SPEC", "a norm has no part " .. tostring(key), "its parts are stat, weight, rescale and finish")
+        fail("E-SPEC", "a norm has no part '" .. tostring(key) .. "'", "its parts are stat, weight, rescale and finish")
       end
     end
     return tagged("norm", { kind = "user", stat = t.stat, weight = t.weight, rescale = t.rescale, finish = t.finish }, constant)
@@ -184,31 +214,6 @@ qn.norm = norm
 local group_knobs = { score = true, mask = true, scale = true, norm = true, out = true }
 local top_knobs = { name = true, position = true, outputs = true, heads = true }
 
--- The known word nearest to a misspelt one: the fewest letters to change.
-local function nearest(word, ...)
-  local best, least = nil, 1e9
-  for _, known in ipairs { ... } do
-    for w in pairs(known) do
-      local row = {}
-      for k = 0, #w do
-        row[k] = k
-      end
-      for a = 1, #word do
-        local diagonal = row[0]
-        row[0] = a
-        for k = 1, #w do
-          local here = math.min(row[k] + 1, row[k - 1] + 1, diagonal + (word:byte(a) == w:byte(k) and 0 or 1))
-          diagonal, row[k] = row[k], here
-        end
-      end
-      if row[#w] < least or (row[#w] == least and w < best) then
-        best, least = w, row[#w]
-      end
-    end
-  end
-  return best
-end
-
 local function check_knobs(t, what, ...)
   for key in pairs(t) do
     local known = false
@@ -216,7 +221,7 @@ local function check_knobs(t, what, ...)
       known = known or set[key]
     end
     if not known and type(key) == "string" then
-      fail("E-KNOB", what .. " has no knob " .. key, "did you mean " .. nearest(key:sub(1, 40), ...) .. "?")
+      fail("E-KNOB", what .. " has no knob '" .. key .. "'", "did you mean " .. nearest(key:sub(1, 40), ...) .. "?")
     elseif type(key) ~= "string" then
       fail("E-KNOB", what .. " takes names, not a list (" .. tostring(key) .. ")")
     end
@@ -286,5 +291,16 @@ for name, f in pairs(qn) do
     qn[name] = inner.entry(f)
   end
 end
+
+setmetatable(qn, {
+  __metatable = false,
+  __index = function(_, name)
+    local known = {}
+    for key in pairs(qn) do
+      known[key] = true
+    end
+    fail("E-NAME", "qn has no '" .. tostring(name) .. "'", "did you mean " .. nearest(tostring(name):sub(1, 40), known) .. "?")
+  end,
+})
 
 return qn, choose, value

@@ -260,7 +260,7 @@ static const wrong wrongs[] = {
     {"arithmetic on a knob", QN "local s = 1 + qn.causal", "E-LUA", 2, 0, "arithmetic"},
 
     /* the library */
-    {"knob", QN "return qn.attention {\n  mask = qn.causal, scor = 1 }", "E-KNOB", 2, 0, "scor"},
+    {"knob", QN "return qn.attention {\n  mask = qn.causal, scor = 1 }", "E-KNOB", 3, 21, "scor"},
     {"knob of a group", QN "return qn.attention { heads = { { wen = 1 } } }", "E-KNOB", 2, 0,
      "wen"},
     {"list of knobs", QN "return qn.attention { qn.causal }", "E-KNOB", 2, 0, "not a list"},
@@ -280,7 +280,8 @@ static const wrong wrongs[] = {
     {"norm part", QN "local n = qn.norm { weight = qn.causal, finsh = 1 }", "E-SPEC", 2, 0,
      "finsh"},
     {"sink of relu", QN "local n = qn.norm.relu { sink = 1 }", "E-SPEC", 2, 0, "no options"},
-    {"module is a wrong call", QN "qn.norm.softmx { }", "E-LUA", 2, 9, "softmx"},
+    {"norm that is not there", QN "local n = qn.norm.softmx", "E-SPEC", 2, 19, "softmx"},
+    {"name that is not there", QN "local n = qn.windw(3)", "E-NAME", 2, 14, "windw"},
     {"several specs", QN "return { a = qn.attention {}, b = qn.attention {} }", "E-PICK", 0, 0,
      "several"},
     {"no spec in a table", "return { 1, 2, x = {} }", "E-SPEC", 0, 0, "no spec"},
