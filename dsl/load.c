@@ -336,11 +336,11 @@ static void report(dsl_state *s, const char *message, qn_diags *d)
     if (chunk && line) {
         const char *word = word_of(a, t);
         place = dsl_place(chunk, line, word);
-        bool known = word && place.length == (int32_t)strlen(word);
-        for (int32_t k = 1; !known && word && strcmp(code, "E-KNOB") == 0 && k < 100; k++) {
+        bool found = word && place.length == (int32_t)strlen(word);
+        for (int32_t k = 1; !found && word && strcmp(code, "E-KNOB") == 0 && k < 100; k++) {
             qn_place p = dsl_place(chunk, line + k, word); /* a table goes on below its call */
-            known = p.line && p.length == (int32_t)strlen(word);
-            place = known ? p : place;
+            found = p.line && p.length == (int32_t)strlen(word);
+            place = found ? p : place;
         }
     }
     qn_diag *x = qn_diag_add(d, QN_ERROR, code, place, "%s", plain_words(s, a, t, chunk));
