@@ -303,13 +303,15 @@ static void simplify_stmts(canon *c, qn_env *env, qn_block *b)
 
 static void canon_block(canon *c, qn_env *env, qn_block *b, int depth)
 {
-    for (int before = -1, n = 0; before != b->count && n < MAX_DEPTH; n++) {
-        before = b->count; /* what was put in a name's place may be simpler there */
+    for (int n = 0; n < MAX_DEPTH; n++) {
+        int before = b->count;
         simplify_stmts(c, env, b);
         share_names(c, env, b);
         inline_names(c, env, b);
-    }
-    for (int n = 0; n < MAX_DEPTH && name_one(c, env, b); n++) {
+        /* what was put in a name's place, or what a new name made short, may be simpler now */
+        if (!name_one(c, env, b) && before == b->count) {
+            break;
+        }
     }
     if (depth == MAX_DEPTH) {
         return;
