@@ -412,6 +412,9 @@ static int64_t pick_block(leaf *lf, qn_axis a, int64_t vectors)
             qn_remark(lf->cx, "W-SPILL", (qn_place){0}, "%lld of %s beside %lld vectors",
                       (long long)line, a.name, (long long)vectors);
         }
+        while (line > 1 && !fits(lf, line, vectors)) { /* a text of !leaf keeps its own numbers */
+            line--;
+        }
         return line;
     }
     int64_t best = 1, even = 1;
