@@ -796,3 +796,35 @@ Test(dsl, witness)
     check_call(text, "spec.nothing", "", "error: ");
     check_call("while true do end", "spec.f", "", "error: ");
 }
+
+/* The named parts, called by Lua: each is the set or the number that its comment says. */
+Test(dsl, parts)
+{
+    qn_lab lab;
+    qn_lab_open(&lab);
+    good(&lab,
+         QN
+         "local function same(name, f, g)\n"
+         "  for b = 0, 1 do for h = 0, 3 do for i = -3, 12 do for j = 0, 12 do\n"
+         "    assert(f(b, h, i, j) == g(b, h, i, j), name)\n"
+         "  end end end end\nend\n"
+         "local function per(b, h) return 2 + b + h end\n"
+         "same('causal', qn.causal, function(b, h, i, j) return j <= i end)\n"
+         "same('window', qn.window(4), function(b, h, i, j) return i - j < 4 end)\n"
+         "same('window of a head', qn.window(per), function(b, h, i, j) return i - j < 2 + b + h "
+         "end)\n"
+         "same('band', qn.band(2, 1), function(b, h, i, j) return -2 <= j - i and j - i <= 1 "
+         "end)\n"
+         "same('dilated', qn.dilated(3), function(b, h, i, j) return (i - j) % 3 == 0 end)\n"
+         "same('prefix', qn.prefix(5), function(b, h, i, j) return j < 5 end)\n"
+         "same('sinks', qn.sinks(2), function(b, h, i, j) return j < 2 end)\n"
+         "same('blocks', qn.blocks(4), function(b, h, i, j) return i // 4 == j // 4 end)\n"
+         "same('both', qn.causal & qn.window(3) | qn.sinks(1) & ~qn.blocks(2) | false,\n"
+         "  function(b, h, i, j) return j <= i and i - j < 3 or j < 1 and i // 2 ~= j // 2 end)\n"
+         "assert(qn.alibi(0.5)(1.0, 0, 0, 7, 3) == -1.0)\n"
+         "assert(qn.alibi(function(b, h) return h end)(1.0, 0, 2, 7, 3) == -7.0)\n"
+         "assert(math.abs(qn.softcap(2)(1.0, 0, 0, 0, 0) - 2 * qn.tanh(0.5)) < 1e-15)\n"
+         "return qn.attention { norm = qn.norm.softmax { sink = 1.0 }, position = qn.rows }",
+         NULL);
+    qn_lab_close(&lab);
+}
