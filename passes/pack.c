@@ -145,9 +145,9 @@ static bool pack_one(qn_pass_cx *cx, qn_kernel_ir *k, const qn_sched_line *line,
     memory->u.buf.layout = layout;
     qn_block_push(ir, bufs, memory);
     /* names of other nests are free in this one */
-    qn_kernel_ir head = *k;
-    head.body = (qn_block){0};
-    qn_block_push(ir, copies, copy_nest(ir, qn_names_of_kernel(ir, &head), p, buf));
+    qn_kernel_ir bare = *k;
+    bare.body = (qn_block){0};
+    qn_block_push(ir, copies, copy_nest(ir, qn_names_of_kernel(ir, &bare), p, buf));
     return true;
 }
 

@@ -356,15 +356,15 @@ void qn_loop_begin(qn_gen *g, qn_loop *l, qn_v lo, qn_v hi, qn_v step, qn_v *ini
     l->count = count;
     l->init = init;
     l->before = qn_here(g);
-    l->head = qn_new_bb(g, "loop");
+    l->front = qn_new_bb(g, "loop");
     l->exit = qn_new_bb(g, "done");
     if (l->guarded) {
         qn_v any = g->l->BuildICmp(g->b, LLVMIntSLT, lo, hi, "");
-        g->l->BuildCondBr(g->b, any, l->head, l->exit);
+        g->l->BuildCondBr(g->b, any, l->front, l->exit);
     } else {
-        g->l->BuildBr(g->b, l->head);
+        g->l->BuildBr(g->b, l->front);
     }
-    qn_place_at(g, l->head);
+    qn_place_at(g, l->front);
     l->index = g->l->BuildPhi(g->b, g->i64, "");
     g->l->AddIncoming(l->index, &lo, &l->before, 1);
     qn_hoist_loop(g, l->before, l);
@@ -385,7 +385,7 @@ void qn_loop_end(qn_gen *g, qn_loop *l, qn_v *next)
         g->l->AddIncoming(l->carry[i], &next[i], &latch, 1);
     }
     qn_v more = g->l->BuildICmp(g->b, LLVMIntSLT, index, l->hi, "");
-    g->l->BuildCondBr(g->b, more, l->head, l->exit);
+    g->l->BuildCondBr(g->b, more, l->front, l->exit);
     qn_place_at(g, l->exit);
     qn_hoist_loop_end(g);
     for (int i = 0; i < l->count; i++) {

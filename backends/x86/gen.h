@@ -123,7 +123,7 @@ typedef struct qn_slot {
 
 /* A loop: body runs at least once after the guard. */
 typedef struct qn_loop {
-    qn_bb before, head, exit;
+    qn_bb before, front, exit;
     bool guarded;
     qn_v index, lo, hi, step;
     qn_v *init, *carry, *out; /* before, inside, after */

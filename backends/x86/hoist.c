@@ -4,7 +4,7 @@
  * code, so what does not vary in a loop must be printed before it:
  *
  *     before:  .. hoisted here ..  br loop         open loops, outermost first; a value that was
- *     loop:    ..                                  made before a loop's head can be used in what
+ *     loop:    ..                                  made before a loop's front can be used in what
  *                                                  is put at the end of the block before it
  *
  * Every scalar op is total (division too), so making one that is not needed does no harm. An equal
@@ -29,7 +29,7 @@ struct qn_hoist {
     struct {
         struct {
             qn_bb before;
-            int32_t head, depth;
+            int32_t front, depth;
             qn_v index;
             int64_t lo, hi; /* of the index; lo > hi: not known */
         } * at;
@@ -83,7 +83,7 @@ static int32_t serial_of(const struct qn_hoist *h, qn_bb b)
 void qn_hoist_loop(qn_gen *g, qn_bb before, const qn_loop *l)
 {
     struct qn_hoist *h = g->hoist;
-    __typeof__(*h->loops.at) open = {before, serial_of(h, l->head), h->depth, l->index, 1, 0};
+    __typeof__(*h->loops.at) open = {before, serial_of(h, l->front), h->depth, l->index, 1, 0};
     int64_t lo, hi, step;
     if (qn_is_const(g, l->lo, &lo) && qn_is_const(g, l->hi, &hi) &&
         qn_is_const(g, l->step, &step) && lo >= 0 && hi > lo && step > 0) {
@@ -124,7 +124,7 @@ int32_t qn_level_of(qn_gen *g, qn_v v)
         return 0;
     }
     int32_t serial = serial_of(h, g->l->GetInstructionParent(v)), level = 0;
-    while (level < h->loops.count && serial >= h->loops.at[level].head) {
+    while (level < h->loops.count && serial >= h->loops.at[level].front) {
         level++;
     }
     return level;

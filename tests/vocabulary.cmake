@@ -1,0 +1,21 @@
+# The backends and the passes know axes, monoids and products: no identifier and no string in them holds a
+# word of attention. Words are the pieces of a name between underscores and capitals.
+cmake_minimum_required(VERSION 3.20)
+set(words attention attend softmax causal score query queries lse flash sink sinks alibi kv head heads)
+file(GLOB_RECURSE files ${ROOT}/backends/*.c ${ROOT}/backends/*.h)
+file(GLOB passes ${ROOT}/passes/*.c ${ROOT}/passes/*.h)
+set(bad "")
+foreach(file ${files} ${passes})
+  file(READ ${file} text)
+  string(REGEX REPLACE "/\\*([^*]|\\*+[^*/])*\\*+/" " " text "${text}") # comments
+  string(REGEX REPLACE "([a-z])([A-Z])" "\\1_\\2" text "${text}")
+  string(TOLOWER "${text}" text)
+  foreach(word ${words})
+    if(text MATCHES "(^|[^a-z])${word}([^a-z]|$)")
+      string(APPEND bad "${file}: ${word}\n")
+    endif()
+  endforeach()
+endforeach()
+if(bad)
+  message(FATAL_ERROR "words of attention below the frontend:\n${bad}")
+endif()
