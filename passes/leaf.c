@@ -321,9 +321,7 @@ static void mark(leaf *lf, qn_stmt *nest)
     args[n++] = (qn_attr_arg){qn_int(lf->ir, lf->width), NULL};
     args[n++] = (qn_attr_arg){qn_int(lf->ir, lf->registers), NULL};
     for (int k = 0; k < lf->nlanes; k++) {
-        if (lf->lanes[k].used) {
-            args[n++] = (qn_attr_arg){qn_name(lf->ir, lf->lanes[k].axis), NULL};
-        }
+        args[n++] = (qn_attr_arg){qn_name(lf->ir, lf->lanes[k].axis), NULL};
     }
     qn_attr_remove(&nest->attrs, "leaf");
     qn_attr_add(lf->ir, &nest->attrs, "leaf", args, n);

@@ -85,9 +85,6 @@ qn_sym leaf_choose_lane(leaf *lf, const qn_type *space, qn_expr *const *xs, int 
             least = c.cost;
         }
     }
-    for (int k = 0; k < lf->nlanes; k++) {
-        lf->lanes[k].used = lf->lanes[k].used || lf->lanes[k].axis == best;
-    }
     return best;
 }
 
@@ -191,18 +188,6 @@ static bool over_has(const qn_expr *x, qn_sym axis)
     return false;
 }
 
-/* A sum across lanes takes whole registers: an axis that ends within one is walked, and what sticks
- * out of its last chunk is masked. */
-static void whole_registers(leaf *lf, const qn_expr *x)
-{
-    for (int k = 0; k < x->u.axop.nover; k++) {
-        const lf_lane *l = leaf_lane_of(lf, x->u.axop.over[k]);
-        if (l && l->whole && l->extent % lf->width) {
-            leaf_walk_lane(lf, l->axis);
-        }
-    }
-}
-
 static qn_expr *flatten_dot(lf_plan *p, qn_expr *x, qn_expr *init)
 {
     leaf *lf = p->lf;
@@ -214,9 +199,6 @@ static qn_expr *flatten_dot(lf_plan *p, qn_expr *x, qn_expr *init)
     }
     qn_sym lane = leaf_choose_lane(lf, &space, args, 2, x->u.axop.over, x->u.axop.nover, NULL);
     bool across = lane && over_has(x, lane); /* lanes are summed at the end */
-    if (across) {
-        whole_registers(lf, x);
-    }
     qn_sym name = leaf_fresh(lf, "%d");
     lf_item *it = leaf_new_item(lf, LF_DOT, name, &t, across ? NULL : lane);
     it->lane = lane;
@@ -285,15 +267,11 @@ static qn_expr *flatten_reduce(lf_plan *p, qn_expr *x, qn_expr *init)
     qn_expr *arg = leaf_flatten(p, x->u.axop.args.at[0]);
     qn_type space = leaf_type(lf, arg), t = leaf_type(lf, x);
     if (leaf_is_small(lf, &space)) { /* in registers: the machine's own reduction */
-        whole_registers(lf, x);
         qn_expr *r = qn_axop1(lf->ir, x->u.axop.op, arg, x->u.axop.over, x->u.axop.nover);
         return init ? qn_op2(lf->ir, op, init, r) : r;
     }
     qn_sym lane = leaf_choose_lane(lf, &space, &arg, 1, x->u.axop.over, x->u.axop.nover, NULL);
     bool across = lane && over_has(x, lane);
-    if (across) {
-        whole_registers(lf, x);
-    }
     const qn_axis *kept;
     int nkept = leaf_loop_axes(lf, &t, across ? NULL : lane, &kept);
     qn_sym name = leaf_fresh(lf, "%r");

@@ -137,7 +137,6 @@ typedef struct lf_lane {
     bool whole;
     int64_t extent; /* -1: not constant */
     bool block;     /* of a block: what lies beyond belongs to another task or trip */
-    bool used;
 } lf_lane;
 
 /* Lane axes that are walked even where they would fit: an item has them as a loop axis. */

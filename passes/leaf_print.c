@@ -715,7 +715,7 @@ static qn_expr *to_dtype(leaf *lf, qn_expr *x, const qn_expr *was, qn_dtype t)
     return leaf_type(lf, was).dtype == t ? x : qn_cast(lf->ir, t, x);
 }
 
-/* One step of a product's sum, at the element of ctx. */
+/* One step of a product's sum, at the element of ctx; acc NULL: the only one. */
 static qn_expr *product_step(body *b, const lf_item *it, const lf_ctx *ctx, qn_expr *acc,
                              const qn_sym *flat, int nflat)
 {
@@ -728,7 +728,7 @@ static qn_expr *product_step(body *b, const lf_item *it, const lf_ctx *ctx, qn_e
     if (!it->b) {
         x = across ? inside_only(lf, x, ctx, b->g->lane, identity(lf, it->op, it->type.dtype)) : x;
         x = nflat ? qn_axop1(lf->ir, it->op, x, flat, nflat) : x;
-        return combine(lf, it->op, acc, x);
+        return acc ? combine(lf, it->op, acc, x) : x;
     }
     qn_dtype t = it->type.dtype;
     x = to_dtype(lf, x, it->a, t);
@@ -737,14 +737,12 @@ static qn_expr *product_step(body *b, const lf_item *it, const lf_ctx *ctx, qn_e
         x = inside_only(lf, x, ctx, b->g->lane, identity(lf, it->op, t));
         y = inside_only(lf, y, ctx, b->g->lane, identity(lf, it->op, t));
     }
-    if (nflat) {
-        x = qn_op2(lf->ir, QN_OP_MUL, x, y);
-        return qn_op2(lf->ir, QN_OP_ADD, acc, qn_axop1(lf->ir, QN_AX_REDUCE_SUM, x, flat, nflat));
+    if (acc && !nflat && qn_dtype_is_float(t)) {
+        return qn_op3(lf->ir, QN_OP_FMA, x, y, acc);
     }
-    if (!qn_dtype_is_float(t)) {
-        return qn_op2(lf->ir, QN_OP_ADD, acc, qn_op2(lf->ir, QN_OP_MUL, x, y));
-    }
-    return qn_op3(lf->ir, QN_OP_FMA, x, y, acc);
+    x = qn_op2(lf->ir, QN_OP_MUL, x, y);
+    x = nflat ? qn_axop1(lf->ir, QN_AX_REDUCE_SUM, x, flat, nflat) : x;
+    return acc ? qn_op2(lf->ir, QN_OP_ADD, acc, x) : x;
 }
 
 static const qn_axis *over_axis(leaf *lf, const lf_item *it, qn_sym name)
@@ -814,7 +812,8 @@ static void print_product(body *b, const lf_item *it)
     qn_expr *start = init && !across ? init : identity(lf, it->op, it->type.dtype);
     qn_sym acc = across ? leaf_fresh(lf, it->name) : it->name;
     if (!niters) {
-        qn_expr *x = product_step(b, it, &ctx, start, flat, nflat);
+        qn_expr *only = init && !across ? init : NULL;
+        qn_expr *x = product_step(b, it, &ctx, only, flat, nflat);
         qn_block_push(ir, &b->out, qn_let(ir, acc, x));
     } else {
         qn_stmt *s = qn_stmt_new(ir, QN_FOR, (qn_place){0});
