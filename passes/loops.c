@@ -8,7 +8,7 @@
  *                                                      }
  *
  * needs  a `tile` line for the axis
- * makes  as many loops as results wait for each other: a row softmax written with two reductions
+ * makes  as many loops as results wait for each other: a row normaliser written with two reductions
  *        and a store becomes three loops, the two-pass form of a fold two
  * law    the order inside one contraction is free; a loop continues it block by block
  *
