@@ -70,43 +70,48 @@ static qn_v clamp(qn_gen *g, qn_v x, double lo, double hi)
     return pick(g, LLVMRealOLT, h, x, h, x);
 }
 
-/* y * 2^n for whole n (a float) of -300 to 300, with one rounding: two factors, each a normal
- * number, of which the first makes no rounding. */
-static qn_v scale(qn_gen *g, qn_v y, qn_v n)
+/* Adding 1.5 * 2^23 rounds to a whole number n, which then stands in the low bits of the sum. */
+#define MAGIC 0x1.8p23
+enum { MAGIC_BITS = 0x4b400000 };
+
+/* y * 2^n for n of -253 to 253 with one rounding, where t = n + MAGIC: two factors, each a normal
+ * number, of which the first makes no rounding. With u = n + 254 their biased exponents are u // 2
+ * and u - u // 2. */
+static qn_v scale(qn_gen *g, qn_v y, qn_v t, qn_v n)
 {
     const qn_llvm *l = g->l;
     if (g->isa->scalef && qn_lanes_of(g, y) == 16) {
         qn_v args[] = {y, n, y, l->ConstInt(g->i16, 0xffff, 0), qn_i32(g, 4)};
         return qn_intrinsic(g, "llvm.x86.avx512.mask.scalef.ps.512", NULL, 0, args, 5);
     }
-    qn_v k = l->BuildFPToSI(g->b, n, qn_like(g, g->i32, n), "");
-    qn_v half = l->BuildAShr(g->b, k, qn_int_like(g, 1, k), "");
-    qn_v rest = l->BuildSub(g->b, k, half, "");
-    qn_v bias = qn_int_like(g, 127, k), up = qn_int_like(g, 23, k);
-    half = l->BuildShl(g->b, l->BuildAdd(g->b, half, bias, ""), up, "");
-    rest = l->BuildShl(g->b, l->BuildAdd(g->b, rest, bias, ""), up, "");
+    qn_v bits = qn_bits(g, t, g->i32), up = qn_int_like(g, 23, bits);
+    qn_v u = l->BuildAdd(g->b, bits, qn_int_like(g, 254 - MAGIC_BITS, bits), "");
+    qn_v half = l->BuildLShr(g->b, u, qn_int_like(g, 1, bits), "");
+    qn_v rest = l->BuildShl(g->b, l->BuildSub(g->b, u, half, ""), up, "");
+    half = l->BuildShl(g->b, half, up, "");
     return f_mul(g, f_mul(g, y, qn_bits(g, half, g->f32)), qn_bits(g, rest, g->f32));
 }
 
 static qn_v exp_(qn_gen *g, qn_v x)
 {
     x = clamp(g, x, -104.5, 89.0);
-    qn_v n = qn_round_even(g, f_mul(g, x, qn_real(g, 0x1.715476p+0, x)));
+    qn_v magic = qn_real(g, MAGIC, x), t = qn_fma(g, x, qn_real(g, 0x1.715476p+0, x), magic);
+    qn_v n = f_sub(g, t, magic);
     qn_v r = qn_fma(g, n, qn_real(g, -0x1.62e400p-1, x), x);
     r = qn_fma(g, n, qn_real(g, -0x1.7f7d1cf79abcap-20, x), r);
     qn_v p = POLY(g, r, 0x1.6feea0p-10, 0x1.1257f6p-7, 0x1.5552fep-5, 0x1.555466p-3, 0x1p-1);
     p = qn_fma(g, f_mul(g, r, r), p, r);
-    return scale(g, f_add(g, p, qn_real(g, 1.0, x)), n);
+    return scale(g, f_add(g, p, qn_real(g, 1.0, x)), t, n);
 }
 
 static qn_v exp2_(qn_gen *g, qn_v x)
 {
     x = clamp(g, x, -151.0, 129.0);
-    qn_v n = qn_round_even(g, x);
+    qn_v magic = qn_real(g, MAGIC, x), t = f_add(g, x, magic), n = f_sub(g, t, magic);
     qn_v r = f_sub(g, x, n);
     qn_v p = POLY(g, r, 0x1.49c440p-13, 0x1.5f94a4p-10, 0x1.3b2192p-7, 0x1.c6adaep-5, 0x1.ebfbe6p-3,
                   0x1.62e432p-1, 1.0);
-    return scale(g, p, n);
+    return scale(g, p, t, n);
 }
 
 /* The exponent (a float) and f = m - 1 of a positive number, denormals too. */
