@@ -337,16 +337,23 @@ static void add_hi(qn_facts *f, qn_fact_name *n, const qn_lin *lo, const qn_lin 
     }
 }
 
+/* Is end <= l for sure, at sight? */
+static bool ends_by(const qn_lin *end, const qn_lin *l)
+{
+    const qn_term *t = end == l ? NULL : qn_lin_single(end);
+    return end == l || (t && t->kind == QN_TERM_MIN && (ends_by(t->a, l) || ends_by(t->b, l)));
+}
+
 /* Where a range begins if it has a trip: an arm of a select that lies at or past the end has none.
  */
 static const qn_lin *start_within(qn_facts *f, const qn_lin *lo, const qn_lin *end, int depth)
 {
     const qn_term *t = lo && end && depth > 0 ? qn_lin_single(lo) : NULL;
     if (t && t->kind == QN_TERM_SELECT) {
-        if (qn_prove_le(f, end, t->b)) {
+        if (ends_by(end, t->b)) {
             return start_within(f, t->a, end, depth - 1);
         }
-        return qn_prove_le(f, end, t->a) ? start_within(f, t->b, end, depth - 1) : lo;
+        return ends_by(end, t->a) ? start_within(f, t->b, end, depth - 1) : lo;
     }
     if (t && t->kind == QN_TERM_MAX) {
         return qn_lin_max(f, start_within(f, t->a, end, depth - 1),

@@ -354,10 +354,12 @@ static void see_listed(void *user, qn_stmt *s)
 }
 
 /* A par index that is an element of a list may lie outside of what every store is indexed by: the
- * task would store nothing. It is skipped, and its loads need no guard against that. */
-static void skip_absent(leaf *lf, const qn_stmt *nest, qn_block *body)
+ * task would store nothing. It is skipped, and its loads need no guard against that. The condition
+ * of a task, or NULL. */
+static qn_expr *present(leaf *lf, const qn_stmt *nest)
 {
     qn_ir *ir = lf->ir;
+    qn_expr *all = NULL;
     for (int k = 0; k < nest->u.loop.niters; k++) {
         const qn_iter *it = &nest->u.loop.iters[k];
         bool list = false;
@@ -365,18 +367,25 @@ static void skip_absent(leaf *lf, const qn_stmt *nest, qn_block *body)
             list = list || it->pieces[n].list;
         }
         listed l = {.index = it->name, .lf = lf};
-        qn_block_stmts(body, see_listed, &l);
+        qn_block_stmts(&nest->u.loop.body, see_listed, &l);
         if (!list || !l.any || l.other) {
             continue;
         }
         qn_expr *index = qn_name(ir, it->name);
-        qn_stmt *s = qn_stmt_new(ir, QN_IF, nest->place);
-        s->u.branch.cond = qn_op2(ir, QN_OP_AND, qn_op2(ir, QN_OP_GE, index, qn_int(ir, 0)),
-                                  qn_op2(ir, QN_OP_LT, index, qn_extent_expr(ir, l.extent)));
-        s->u.branch.then = *body;
-        *body = (qn_block){0};
-        qn_block_push(ir, body, s);
+        qn_expr *c = qn_op2(ir, QN_OP_AND, qn_op2(ir, QN_OP_GE, index, qn_int(ir, 0)),
+                            qn_op2(ir, QN_OP_LT, index, qn_extent_expr(ir, l.extent)));
+        all = all ? qn_op2(ir, QN_OP_AND, all, c) : c;
     }
+    return all;
+}
+
+static void only_if(leaf *lf, qn_expr *cond, qn_block *body)
+{
+    qn_stmt *s = qn_stmt_new(lf->ir, QN_IF, (qn_place){0});
+    s->u.branch.cond = cond;
+    s->u.branch.then = *body;
+    *body = (qn_block){0};
+    qn_block_push(lf->ir, body, s);
 }
 
 /* One nest, on a copy; returns the copy, or NULL if it refuses. */
@@ -403,11 +412,17 @@ static qn_stmt *turn(leaf *lf, const qn_stmt *launch, const qn_stmt *nest, bool 
     leaf_hoist(lf, copy);
     leaf_register(lf, copy);
     size_lanes(lf, nest->place);
+    qn_expr *cond = present(lf, copy);
+    if (cond) {
+        qn_facts_assume(lf->facts, cond, true);
+    }
     qn_block opening = leaf_pretrim(lf, copy);
     qn_block body = leaf_block(lf, &copy->u.loop.body, NULL, 0);
     qn_block_append(lf->ir, &opening, &body);
     leaf_invariants(lf, &opening);
-    skip_absent(lf, copy, &opening);
+    if (cond) {
+        only_if(lf, cond, &opening);
+    }
     qn_block all = {0};
     for (int k = 0; k < lf->bufs.count; k++) {
         qn_block_push(lf->ir, &all, lf->bufs.at[k].stmt);
@@ -415,7 +430,7 @@ static qn_stmt *turn(leaf *lf, const qn_stmt *launch, const qn_stmt *nest, bool 
     qn_block_append(lf->ir, &all, &opening);
     copy->u.loop.body = all;
     mark(lf, copy);
-    leaf_prove(lf, launch, copy);
+    leaf_report_guards(lf, copy);
     return copy;
 }
 

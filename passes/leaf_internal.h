@@ -120,17 +120,10 @@ typedef struct lf_consumers {
 
 typedef struct lf_trim {
     qn_sym axis;
-    qn_sym count;           /* walked are 0..count */
-    qn_expr *const *bounds; /* count is the least of them, of the extent, and at least 0 */
+    qn_sym count;                /* walked are 0..count */
+    const qn_lin *const *bounds; /* count is at most each of them, or 0 */
     int nbounds;
 } lf_trim;
-
-/* What holds inside a loop over a trimmed axis: index + step <= every bound. */
-typedef struct lf_end {
-    qn_sym index;
-    int64_t step;
-    lf_trim trim;
-} lf_end;
 
 typedef struct lf_lane {
     qn_sym axis;
@@ -166,7 +159,8 @@ typedef struct lf_ctx { /* axes replaced by index expressions while an element i
     int count;
     const qn_sym *here; /* names computed in this body */
     int nhere;
-    qn_sym lane; /* the lane axis of what is printed, or NULL */
+    qn_sym lane;  /* the lane axis of what is printed, or NULL */
+    bool renamed; /* under `as`: axes are not walked by their own names */
 } lf_ctx;
 
 typedef struct leaf {
@@ -190,10 +184,6 @@ typedef struct leaf {
         lf_trim *at;
         int32_t count, cap;
     } trims;
-    struct {
-        lf_end *at;
-        int32_t count, cap;
-    } ends;
     qn_facts *facts; /* of the nest as it came, at the statement being planned */
     lf_walked *walked;
     bool wide;     /* some 64-bit values lie along lanes */
@@ -308,8 +298,10 @@ qn_expr *leaf_axis_end(leaf *lf, const qn_stmt *nest, qn_sym axis);
 /* The same for axes of the whole nest. */
 qn_block leaf_pretrim(leaf *lf, const qn_stmt *nest);
 const lf_trim *leaf_trim_of(const leaf *lf, qn_sym axis);
-/* Walks printed leaf text: loads proved inside lose their guard, stores get !in. */
-void leaf_prove(leaf *lf, const qn_stmt *launch, qn_stmt *nest);
+/* Is the index inside the extent wherever ctx walks? */
+bool leaf_inside(leaf *lf, qn_expr *index, qn_extent extent, const lf_ctx *ctx);
+/* W-GUARD for guards that stayed in innermost loops. */
+void leaf_report_guards(leaf *lf, const qn_stmt *nest);
 
 /* ---------------------------------------------------------------- leaf_positions.c */
 /* A comparison or a float cast of positions that differ along the lanes, with i64 left to scalars;

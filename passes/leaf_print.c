@@ -55,15 +55,28 @@ static bool overruns(leaf *lf, const lf_ctx *ctx, qn_axis a)
     return leaf_is_lane(lf, a.name) && (n < 1 || b < 1 || n % b != 0);
 }
 
-/* A bare load is inside along the whole axis, not along a chunk that sticks out. */
-static bool load_overruns(leaf *lf, const qn_expr *load, const lf_ctx *ctx)
+/* Can a load or a store at ctx lie outside its memory? What is inside along a whole axis may not be
+ * along a chunk of lanes that sticks out of it. */
+static bool may_miss(leaf *lf, qn_sym base, const qn_exprs *index, bool known, const lf_ctx *ctx)
 {
-    if (!ctx->lane || !leaf_axis_at(ctx, ctx->lane) || load->u.load.guarded) {
-        return false;
+    const lf_info *m = leaf_info(lf, base);
+    for (int k = 0; m && k < index->count; k++) {
+        qn_type t = leaf_type(lf, index->at[k]);
+        const qn_axis *a =
+            ctx->lane && leaf_axis_at(ctx, ctx->lane) ? qn_type_axis(&t, ctx->lane) : NULL;
+        if (a && overruns(lf, ctx, *a)) {
+            return true;
+        }
+        if (!known && !leaf_inside(lf, index->at[k], m->type.axes[k].extent, ctx)) {
+            return true;
+        }
     }
-    qn_type t = leaf_type(lf, load);
-    const qn_axis *a = qn_type_axis(&t, ctx->lane);
-    return a && overruns(lf, ctx, *a);
+    return !m;
+}
+
+static bool needs_guard(leaf *lf, const qn_expr *load, const lf_ctx *ctx)
+{
+    return may_miss(lf, load->u.load.base, &load->u.load.index, !load->u.load.guarded, ctx);
 }
 
 /* x where the lanes are inside the axis, `other` in those that stick out. */
@@ -150,6 +163,7 @@ static qn_expr *inst_as(leaf *lf, qn_expr *x, const lf_ctx *ctx)
         }
         put_axis(lf, &inner, r.from, to);
         inner.lane = inner.lane == r.from ? NULL : inner.lane;
+        inner.renamed = true;
     }
     return leaf_inst(lf, x->u.as.x, &inner);
 }
@@ -172,8 +186,8 @@ qn_expr *leaf_inst(leaf *lf, qn_expr *x, const lf_ctx *ctx)
         for (int k = 0; k < x->u.load.index.count; k++) {
             args[k] = leaf_inst(lf, x->u.load.index.at[k], ctx);
         }
-        return qn_load(ir, x->u.load.base, args, x->u.load.index.count,
-                       x->u.load.guarded || load_overruns(lf, x, ctx), x->u.load.pad);
+        return qn_load(ir, x->u.load.base, args, x->u.load.index.count, needs_guard(lf, x, ctx),
+                       x->u.load.pad);
     case QN_OP: {
         if (x->u.op.op == QN_OP_CAST || qn_op_is_compare(x->u.op.op)) {
             qn_expr *p = leaf_positions(lf, x, ctx);
@@ -215,6 +229,16 @@ void leaf_straight(leaf *lf, qn_stmt *s, qn_block *out)
         qn_expr *index[QN_MAX_AXES];
         for (int k = 0; k < s->u.store.index.count; k++) {
             index[k] = leaf_inst(lf, s->u.store.index.at[k], &none);
+        }
+        if (!qn_attr_find(&s->attrs, "in") &&
+            !may_miss(lf, s->u.store.base, &s->u.store.index, false, &none)) {
+            qn_attrs attrs = {0}; /* those of the source are shared */
+            for (int k = 0; k < s->attrs.count; k++) {
+                qn_attr_add(lf->ir, &attrs, s->attrs.at[k].name, s->attrs.at[k].args,
+                            s->attrs.at[k].nargs);
+            }
+            qn_attr_add(lf->ir, &attrs, "in", NULL, 0);
+            s->attrs = attrs;
         }
         s->u.store.index = qn_exprs_of(lf->ir, index, s->u.store.index.count);
         s->u.store.x = leaf_inst(lf, s->u.store.x, &none);
@@ -518,15 +542,6 @@ typedef struct segment {
     int64_t block;
 } segment;
 
-/* Loop `index` over the axis takes `step` elements a trip, all of them before the end. */
-static void note_end(leaf *lf, qn_axis a, qn_sym index, int64_t step)
-{
-    const lf_trim *t = leaf_trim_of(lf, a.name);
-    if (t) {
-        QN_PUSH(lf->scratch, &lf->ends, ((lf_end){index, step, *t}));
-    }
-}
-
 static qn_expr *end_of(leaf *lf, qn_axis a)
 {
     const lf_trim *t = leaf_trim_of(lf, a.name);
@@ -801,7 +816,6 @@ static void print_product(body *b, const lf_item *it)
             trips = n > 0 && !leaf_trim_of(lf, a.name) ? (n + b->g->chunk - 1) / b->g->chunk : -1;
         }
         put_axis(lf, &ctx, a.name, at);
-        note_end(lf, a, index, 1);
         qn_piece *piece = QN_NEW(ir->arena, qn_piece);
         piece->lo = qn_int(ir, 0);
         piece->hi = end_of(lf, a);
@@ -877,14 +891,16 @@ static void print_store(body *b, const lf_item *it)
     qn_stmt *out = qn_store(lf->ir, s->u.store.base, index, s->u.store.index.count, x);
     out->u.store.mode = s->u.store.mode;
     out->u.store.order = s->u.store.order;
-    const qn_axis *lane = b->g->lane.name ? qn_type_axis(&it->type, b->g->lane.name) : NULL;
-    bool out_of_it = lane && overruns(lf, &b->ctx, *lane);
+    bool in = qn_attr_find(&s->attrs, "in") != NULL;
+    bool inside = !may_miss(lf, s->u.store.base, &s->u.store.index, in, &b->ctx);
     for (int k = 0; k < s->attrs.count; k++) {
-        if (out_of_it && strcmp(s->attrs.at[k].name, "in") == 0) {
-            continue;
+        if (strcmp(s->attrs.at[k].name, "in") != 0) {
+            qn_attr_add(lf->ir, &out->attrs, s->attrs.at[k].name, s->attrs.at[k].args,
+                        s->attrs.at[k].nargs);
         }
-        qn_attr_add(lf->ir, &out->attrs, s->attrs.at[k].name, s->attrs.at[k].args,
-                    s->attrs.at[k].nargs);
+    }
+    if (inside) {
+        qn_attr_add(lf->ir, &out->attrs, "in", NULL, 0);
     }
     qn_block_push(lf->ir, &b->out, out);
 }
@@ -960,7 +976,6 @@ static void print_segment(group *g, const segment *seg, bool first, bool last, q
             at = qn_op2(ir, QN_OP_ADD, at, qn_iota(ir, block, qn_extent_n(step)));
         }
         put_axis(lf, &b.ctx, a.name, at);
-        note_end(lf, a, index, lane ? 1 : step);
         bool ends = blocked && seg->lo;
         s->u.loop.iters[k] = iter_of(lf, index, ends ? seg->lo : qn_int(ir, 0),
                                      ends ? seg->hi : end_of(lf, a), step);

@@ -85,7 +85,8 @@ static bool varies(void *user, const qn_expr *x)
 static qn_expr *guard_again(void *user, qn_expr *x)
 {
     moving *m = user;
-    if (x->kind != QN_LOAD || x->u.load.guarded || !x->u.load.index.count) {
+    if (x->kind != QN_LOAD || x->u.load.guarded || !x->u.load.index.count ||
+        qn_inside(m->lf->facts, x->u.load.base, &x->u.load.index)) {
         return x;
     }
     return qn_load(m->lf->ir, x->u.load.base, x->u.load.index.at, x->u.load.index.count, true,

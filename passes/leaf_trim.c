@@ -262,13 +262,16 @@ static qn_expr *early(leaf *lf, const qn_lin *l, int block)
 }
 
 /* The bounds that can be computed where the block begins. */
-static int early_bounds(leaf *lf, const lf_consumer *c, int block, qn_expr ***out)
+static int early_bounds(leaf *lf, const lf_consumer *c, int block, qn_expr ***out,
+                        const qn_lin ***lins)
 {
     int n = 0;
     *out = QN_NEWN(lf->scratch, qn_expr *, c->common.count + 1);
+    *lins = QN_NEWN(lf->scratch, const qn_lin *, c->common.count + 1);
     for (int k = 0; k < c->common.count; k++) {
         qn_expr *x = early(lf, c->common.at[k], block);
         if (x) {
+            (*lins)[n] = c->common.at[k];
             (*out)[n++] = x;
         }
     }
@@ -293,7 +296,8 @@ static void trim_axis(leaf *lf, const lf_consumer *c, int block, qn_block *out)
         return;
     }
     qn_expr **bounds;
-    int nbounds = early_bounds(lf, c, block, &bounds);
+    const qn_lin **lins;
+    int nbounds = early_bounds(lf, c, block, &bounds, &lins);
     if (!nbounds) {
         return;
     }
@@ -306,7 +310,7 @@ static void trim_axis(leaf *lf, const lf_consumer *c, int block, qn_block *out)
     qn_expr *count = qn_op3(lf->ir, QN_OP_CLAMP, least_of(lf, bounds, nbounds), qn_int(lf->ir, 0),
                             qn_int(lf->ir, n));
     qn_block_push(lf->ir, out, qn_let(lf->ir, name, count));
-    QN_PUSH(lf->scratch, &lf->trims, ((lf_trim){c->axis, name, bounds, nbounds}));
+    QN_PUSH(lf->scratch, &lf->trims, ((lf_trim){c->axis, name, lins, nbounds}));
 }
 
 void leaf_trim(leaf *lf, const lf_consumers *c, int block, qn_block *out)
@@ -375,7 +379,8 @@ qn_expr *leaf_axis_end(leaf *lf, const qn_stmt *nest, qn_sym axis)
     for (int k = 0; k < c.count; k++) {
         if (c.at[k].axis == axis) {
             qn_expr **bounds;
-            int n = early_bounds(lf, &c.at[k], 0, &bounds);
+            const qn_lin **lins;
+            int n = early_bounds(lf, &c.at[k], 0, &bounds, &lins);
             return least_of(lf, bounds, n);
         }
     }
@@ -384,92 +389,68 @@ qn_expr *leaf_axis_end(leaf *lf, const qn_stmt *nest, qn_sym axis)
 
 /* ---------------------------------------------------------------- guards that are not needed */
 
-typedef struct proving {
-    leaf *lf;
-    qn_facts *facts;
-    bool guard; /* one was left in the loop at hand */
-} proving;
-
-static qn_expr *drop_guard(void *user, qn_expr *x)
+/* Below the extent, because an axis is walked no further than a bound of its trim. */
+static bool below_by_trim(leaf *lf, const qn_lin *l, const qn_lin *end, const lf_ctx *ctx)
 {
-    proving *p = user;
-    if (x->kind != QN_LOAD || !x->u.load.guarded) {
-        return x;
-    }
-    if (qn_inside(p->facts, x->u.load.base, &x->u.load.index)) {
-        return qn_load(p->lf->ir, x->u.load.base, x->u.load.index.at, x->u.load.index.count, false,
-                       NULL);
-    }
-    p->guard = true;
-    return x;
-}
-
-/* A loop over a trimmed axis has a trip only below every bound of the trim. */
-static void note_ends(proving *p, const qn_stmt *loop)
-{
-    qn_ir *ir = p->lf->ir;
-    for (int k = 0; k < loop->u.loop.niters; k++) {
-        for (int n = 0; n < p->lf->ends.count; n++) {
-            const lf_end *e = &p->lf->ends.at[n];
-            for (int b = 0; e->index == loop->u.loop.iters[k].name && b < e->trim.nbounds; b++) {
-                qn_expr *end = qn_op2(ir, QN_OP_ADD, qn_name(ir, e->index), qn_int(ir, e->step));
-                qn_facts_assume(p->facts, qn_op2(ir, QN_OP_LE, end, e->trim.bounds[b]), true);
+    for (int k = 0; k < l->n && !ctx->renamed; k++) {
+        const qn_term *t = l->at[k].term;
+        const lf_trim *trim =
+            t->kind == QN_TERM_IOTA && l->at[k].c == 1 ? leaf_trim_of(lf, t->axis.name) : NULL;
+        if (!trim || t->axis.name == ctx->lane) {
+            continue; /* lanes are taken in chunks that may stick out of a trim */
+        }
+        const qn_lin *rest = qn_lin_without(lf->facts, l, t);
+        for (int b = 0; b < trim->nbounds; b++) {
+            const qn_lin *top = qn_lin_add(lf->facts, rest, trim->bounds[b]);
+            if (top && qn_prove_le(lf->facts, top, end)) {
+                return true;
             }
         }
     }
+    return false;
 }
 
-/* True if the block holds no loop. */
-static bool prove_block(proving *p, qn_block *b)
+bool leaf_inside(leaf *lf, qn_expr *index, qn_extent extent, const lf_ctx *ctx)
 {
-    leaf *lf = p->lf;
+    const qn_lin *l = qn_lin_of(lf->facts, leaf_expand(lf, index));
+    const qn_lin *end = qn_lin_extent(lf->facts, extent);
+    if (!l || !end || !qn_prove_ge0(lf->facts, l)) {
+        return false;
+    }
+    return below_by_trim(lf, l, end, ctx) ||
+           qn_prove_le(lf->facts, qn_lin_plus(lf->facts, l, 1), end);
+}
+
+static bool is_guarded(void *user, const qn_expr *x)
+{
+    bool *found = user;
+    *found = *found || (x->kind == QN_LOAD && x->u.load.guarded);
+    return !*found;
+}
+
+/* True if the block holds no loop; *guard: a guarded load is in it. */
+static bool report_block(leaf *lf, const qn_block *b, bool *guard)
+{
     bool inner = true;
     for (int k = 0; k < b->count; k++) {
-        qn_stmt *s = b->at[k];
-        qn_stmt_rewrite(lf->ir, s, false, drop_guard, p);
-        if (s->kind == QN_STORE && !qn_attr_find(&s->attrs, "in") &&
-            qn_inside(p->facts, s->u.store.base, &s->u.store.index)) {
-            qn_attr_add(lf->ir, &s->attrs, "in", NULL, 0);
-        }
+        const qn_stmt *s = b->at[k];
+        qn_stmt_exprs(s, is_guarded, guard);
         if (s->kind == QN_FOR) {
-            inner = false;
-            bool outside = p->guard;
-            p->guard = false;
-            qn_facts_push(p->facts);
-            qn_facts_enter_loop(p->facts, s);
-            note_ends(p, s);
-            bool innermost = prove_block(p, &s->u.loop.body);
-            qn_facts_pop(p->facts);
-            if (innermost && p->guard && s->u.loop.ncarries) {
+            bool inside = false;
+            if (report_block(lf, &s->u.loop.body, &inside) && inside && s->u.loop.ncarries) {
                 qn_remark(lf->cx, "W-GUARD", s->place, "of index %s", s->u.loop.iters[0].name);
             }
-            p->guard = outside;
+            inner = false;
         } else if (s->kind == QN_IF) {
-            qn_facts_push(p->facts);
-            qn_facts_assume(p->facts, s->u.branch.cond, true);
-            inner = prove_block(p, &s->u.branch.then) && inner;
-            qn_facts_pop(p->facts);
-            qn_facts_push(p->facts);
-            qn_facts_assume(p->facts, s->u.branch.cond, false);
-            inner = prove_block(p, &s->u.branch.other) && inner;
-            qn_facts_pop(p->facts);
+            inner = report_block(lf, &s->u.branch.then, guard) && inner;
+            inner = report_block(lf, &s->u.branch.other, guard) && inner;
         }
-        qn_facts_stmt(p->facts, s);
     }
     return inner;
 }
 
-void leaf_prove(leaf *lf, const qn_stmt *launch, qn_stmt *nest)
+void leaf_report_guards(leaf *lf, const qn_stmt *nest)
 {
-    proving p = {lf, qn_facts_kernel(lf->scratch, lf->ir, lf->kernel), false};
-    for (int k = 0; k < lf->kernel->body.count && lf->kernel->body.at[k] != launch; k++) {
-        const qn_stmt *s = lf->kernel->body.at[k];
-        if (s->kind == QN_LET || s->kind == QN_BUF) {
-            qn_facts_stmt(p.facts, s);
-        }
-    }
-    qn_facts_push(p.facts);
-    qn_facts_enter_loop(p.facts, nest);
-    prove_block(&p, &nest->u.loop.body);
-    qn_facts_pop(p.facts);
+    bool guard = false;
+    report_block(lf, &nest->u.loop.body, &guard);
 }
