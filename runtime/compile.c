@@ -356,9 +356,18 @@ static void keep_tensor(qn_kernel *k, const qn_kernel_ir *ir, qn_tensor_slot *sl
         if (fixed && fixed->kind == QN_LIT) { /* a size that is compiled in is a number */
             e = (qn_extent){NULL, fixed->u.lit.i};
         }
-        char number[24];
+        char number[128];
         snprintf(number, sizeof number, "%lld", (long long)e.n);
-        dims[a] = keep(k, e.dim ? e.dim : number);
+        if (e.dim && fixed && fixed->kind == QN_OP && fixed->u.op.args.count == 2 &&
+            fixed->u.op.args.at[0]->kind == QN_NAME && fixed->u.op.args.at[1]->kind == QN_LIT) {
+            /* a size made from another reads as it was declared: Nk+1 */
+            snprintf(number, sizeof number, "%.64s%s%lld", fixed->u.op.args.at[0]->u.name,
+                     qn_op_info_of(fixed->u.op.op)->text,
+                     (long long)fixed->u.op.args.at[1]->u.lit.i);
+            dims[a] = keep(k, number);
+        } else {
+            dims[a] = keep(k, e.dim ? e.dim : number);
+        }
         slot->extent[a] = e.n;
     }
     slot->info = (qn_arg_info){keep(k, p->name),

@@ -283,13 +283,30 @@ static const qn_array *find_array(const qn_arg *args, int n, const char *name)
     return NULL;
 }
 
+/* Is the score itself the weight? Then weights have signs, and |p| needs |q| and |k|. */
+static bool signed_weights(const qn_spec *s)
+{
+    for (int g = 0; g < s->groups.count; g++) {
+        const qn_norm *n = s->groups.at[g].norm;
+        const qn_expr *w = n ? n->weight : NULL;
+        bool wrapped = w && w->kind == QN_OP && w->u.op.op == QN_OP_SELECT; /* 0 at -inf */
+        w = wrapped ? w->u.op.args.at[2] : w;
+        if (w && w->kind == QN_NAME) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* The same arguments with |v| in the place of v. */
 static qn_arg *magnitudes(qn_build *b, const qn_arg *args, int n)
 {
     qn_arg *copy = QN_NEWN(&b->arena, qn_arg, n + 1);
     memcpy(copy, args, sizeof *args * (size_t)n);
     for (int k = 0; k < n; k++) {
-        if (strcmp(copy[k].name, "v") == 0 && copy[k].array.f) {
+        bool is_v = strcmp(copy[k].name, "v") == 0;
+        bool is_qk = strcmp(copy[k].name, "q") == 0 || strcmp(copy[k].name, "k") == 0;
+        if ((is_v || (is_qk && signed_weights(b->spec))) && copy[k].array.f) {
             int64_t count = array_size(&copy[k].array);
             double *f = QN_NEWN(&b->arena, double, count + 1);
             for (int64_t e = 0; e < count; e++) {

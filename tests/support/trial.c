@@ -47,6 +47,13 @@ static int64_t size_of(const qn_trial *t, const char *dim)
             return t->dim_values[d];
         }
     }
+    const char *op = strpbrk(dim, "+-*"); /* Nk+1 */
+    if (op) {
+        char name[64];
+        snprintf(name, sizeof name, "%.*s", (int)(op - dim), dim);
+        int64_t x = size_of(t, name), y = strtoll(op + 1, NULL, 10);
+        return *op == '*' ? x * y : *op == '+' ? x + y : x - y;
+    }
     int64_t n = given(t->sizes, dim); /* fixed when compiling */
     n = n < 0 && strcmp(dim, "Dv") == 0 ? given(t->sizes, "D") : n;
     return n >= 0 ? n : strtoll(dim, NULL, 10);
@@ -130,8 +137,8 @@ static bool make(qn_trial *t, const qn_kernel *signature, const char *sizes, uin
     return true;
 }
 
-bool qn_trial_open(qn_trial *t, qn_source source, const qn_options *options, const char *sizes,
-                   uint64_t seed)
+static bool open_trial(qn_trial *t, qn_source source, const qn_options *options, const char *sizes,
+                       uint64_t seed, bool compile)
 {
     *t = (qn_trial){.cx = qn_ctx_create(NULL), .source = source};
     t->options = options ? *options : (qn_options){.size = sizeof t->options};
@@ -143,7 +150,7 @@ bool qn_trial_open(qn_trial *t, qn_source source, const qn_options *options, con
     }
     qn_kernel *signature = NULL;
     t->status = qn_signature(t->cx, source, &t->options, &signature);
-    if (t->status == QN_OK) {
+    if (t->status == QN_OK && compile) {
         t->status = qn_compile(t->cx, source, &t->options, &t->kernel);
     }
     bool good = t->status == QN_OK && make(t, signature, sizes, seed);
@@ -155,6 +162,18 @@ bool qn_trial_open(qn_trial *t, qn_source source, const qn_options *options, con
     }
     qn_kernel_destroy(signature);
     return good;
+}
+
+bool qn_trial_open(qn_trial *t, qn_source source, const qn_options *options, const char *sizes,
+                   uint64_t seed)
+{
+    return open_trial(t, source, options, sizes, seed, true);
+}
+
+bool qn_trial_arguments(qn_trial *t, qn_source source, const qn_options *options, const char *sizes,
+                        uint64_t seed)
+{
+    return open_trial(t, source, options, sizes, seed, false);
 }
 
 bool qn_trial_resize(qn_trial *t, const char *sizes, uint64_t seed)

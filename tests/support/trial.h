@@ -43,6 +43,9 @@ typedef struct qn_trial {
  * close it all the same. */
 bool qn_trial_open(qn_trial *t, qn_source source, const qn_options *options, const char *sizes,
                    uint64_t seed);
+/* The arguments alone, without a kernel: for qn_check and its like, which compile by themselves. */
+bool qn_trial_arguments(qn_trial *t, qn_source source, const qn_options *options, const char *sizes,
+                        uint64_t seed);
 /* New sizes (but for D and Dv) for the same kernel; fills anew. */
 bool qn_trial_resize(qn_trial *t, const char *sizes, uint64_t seed);
 void qn_trial_close(qn_trial *t);

@@ -1,0 +1,8 @@
+-- s - |i - j| / 8.
+-- After the program of that name in the tests of FlexAttention and its peers (mathematics only).
+local qn = require "quern"
+return qn.attention {
+  name = "abs_rel_bias",
+  position = qn.rows,
+  score = function(s, b, h, i, j) return s - math.abs(i - j) / 8 end,
+}

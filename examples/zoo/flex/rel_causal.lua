@@ -1,0 +1,9 @@
+-- s + (i - j) where i >= j.
+-- After the program of that name in the tests of FlexAttention and its peers (mathematics only).
+local qn = require "quern"
+return qn.attention {
+  name = "rel_causal",
+  position = qn.rows,
+  score = function(s, b, h, i, j) return s + (i - j) end,
+  mask = function(b, h, i, j) return i >= j end,
+}

@@ -1,0 +1,8 @@
+-- s sigmoid(s).
+-- After the program of that name in the tests of FlexAttention and its peers (mathematics only).
+local qn = require "quern"
+return qn.attention {
+  name = "silu_on_score",
+  position = qn.rows,
+  score = function(s, b, h, i, j) return s * qn.sigmoid(s) end,
+}

@@ -1,0 +1,8 @@
+-- s^2.
+-- After the program of that name in the tests of FlexAttention and its peers (mathematics only).
+local qn = require "quern"
+return qn.attention {
+  name = "squared",
+  position = qn.rows,
+  score = function(s, b, h, i, j) return s * s end,
+}
