@@ -13,7 +13,7 @@
 #include "ir/walk.h"
 
 /* All proofs of one pass together take at most ALL steps, a fraction of a second. */
-enum { DEPTH = 7, FACT_DEPTH = 3, FUEL = 600, ALL = 400000 };
+enum { DEPTH = 7, FACT_DEPTH = 3, FUEL = 300, ALL = 400000 };
 
 /* ---------------------------------------------------------------- names */
 
@@ -326,9 +326,12 @@ static void add_hi(qn_facts *f, qn_fact_name *n, const qn_lin *lo, const qn_lin 
             add_hi(f, n, lo, t->b, back, depth + 1);
             return;
         }
-        if (t->kind == QN_TERM_MAX && (qn_prove_le(f, t->a, lo) || qn_prove_le(f, t->b, lo))) {
-            add_hi(f, n, lo, qn_prove_le(f, t->a, lo) ? t->b : t->a, back, depth + 1);
-            return;
+        if (t->kind == QN_TERM_MAX) {
+            bool left = qn_prove_le(f, t->a, lo);
+            if (left || qn_prove_le(f, t->b, lo)) {
+                add_hi(f, n, lo, left ? t->b : t->a, back, depth + 1);
+                return;
+            }
         }
     }
     const qn_lin *h = qn_lin_plus(f, hi, -back);
@@ -337,27 +340,30 @@ static void add_hi(qn_facts *f, qn_fact_name *n, const qn_lin *lo, const qn_lin 
     }
 }
 
-/* Is end <= l for sure, at sight? */
-static bool ends_by(const qn_lin *end, const qn_lin *l)
+/* Is end the form, or a min of it and others? Seen, not proved: this runs for every loop. */
+static bool ends_by(const qn_lin *end, const qn_lin *form, int depth)
 {
-    const qn_term *t = end == l ? NULL : qn_lin_single(end);
-    return end == l || (t && t->kind == QN_TERM_MIN && (ends_by(t->a, l) || ends_by(t->b, l)));
+    const qn_term *t = qn_lin_single(end);
+    return end == form || (t && t->kind == QN_TERM_MIN && depth > 0 &&
+                           (ends_by(t->a, form, depth - 1) || ends_by(t->b, form, depth - 1)));
 }
 
 /* Where a range begins if it has a trip: an arm of a select that lies at or past the end has none.
  */
 static const qn_lin *start_within(qn_facts *f, const qn_lin *lo, const qn_lin *end, int depth)
 {
-    const qn_term *t = lo && end && depth > 0 ? qn_lin_single(lo) : NULL;
-    if (t && t->kind == QN_TERM_SELECT) {
-        if (ends_by(end, t->b)) {
-            return start_within(f, t->a, end, depth - 1);
-        }
-        return ends_by(end, t->a) ? start_within(f, t->b, end, depth - 1) : lo;
+    const qn_term *t = end && depth > 0 ? qn_lin_single(lo) : NULL;
+    if (t && t->kind == QN_TERM_SELECT && ends_by(end, t->b, 4)) {
+        return start_within(f, t->a, end, depth - 1);
+    }
+    if (t && t->kind == QN_TERM_SELECT && ends_by(end, t->a, 4)) {
+        return start_within(f, t->b, end, depth - 1);
     }
     if (t && t->kind == QN_TERM_MAX) {
-        return qn_lin_max(f, start_within(f, t->a, end, depth - 1),
-                          start_within(f, t->b, end, depth - 1));
+        const qn_lin *a = start_within(f, t->a, end, depth - 1);
+        const qn_lin *b = start_within(f, t->b, end, depth - 1);
+        bool same = a == t->a && b == t->b;
+        return same ? lo : a == b ? a : qn_lin_pair(f, QN_TERM_MAX, a, b);
     }
     return lo;
 }
@@ -380,11 +386,12 @@ void qn_facts_iter(qn_facts *f, const qn_iter *it)
         /* an end on the grid: the last trip begins a whole step below it */
         bool grid = length && qn_lin_factor(f, length) % s == 0;
         multiple = a ? qn_gcd(multiple, qn_lin_factor(f, a)) : 1;
-        lo = p == 0 ? a : qn_lin_min(f, lo, a);
-        end = p == 0 ? b : qn_lin_max(f, end, b);
+        /* not decided: the prover looks at both sides when it needs them */
+        lo = p == 0 || lo == a ? a : qn_lin_pair(f, QN_TERM_MIN, lo, a);
+        end = p == 0 || end == b ? b : qn_lin_pair(f, QN_TERM_MAX, end, b);
         back = it->npieces == 1 && grid ? s : back;
         const qn_lin *last = it->npieces > 1 && grid ? qn_lin_plus(f, b, 1 - s) : b;
-        hi = p == 0 ? last : qn_lin_max(f, hi, last);
+        hi = p == 0 || hi == last ? last : qn_lin_pair(f, QN_TERM_MAX, hi, last);
     }
     qn_fact_name *n = define(f, it->name, QN_I64);
     n->index = true;

@@ -264,7 +264,7 @@ const qn_term *qn_lin_single(const qn_lin *a)
     return a && a->n == 1 && a->k == 0 && a->at[0].c == 1 ? a->at[0].term : NULL;
 }
 
-static const qn_lin *pair(qn_facts *f, qn_term_kind kind, const qn_lin *a, const qn_lin *b)
+const qn_lin *qn_lin_pair(qn_facts *f, qn_term_kind kind, const qn_lin *a, const qn_lin *b)
 {
     if (!a || !b || a->size + b->size >= QN_LIN_SIZE) {
         return NULL;
@@ -295,7 +295,7 @@ const qn_lin *qn_lin_mul(qn_facts *f, const qn_lin *a, const qn_lin *b)
             }
             const qn_lin *u = qn_lin_term(f, s->id < t->id ? s : t);
             const qn_lin *v = qn_lin_term(f, s->id < t->id ? t : s);
-            const qn_lin *product = pair(f, QN_TERM_MUL, u, v);
+            const qn_lin *product = qn_lin_pair(f, QN_TERM_MUL, u, v);
             /* the coefficient of b belongs to this product alone */
             row = product ? combine(f, row, a->at[p].c, product) : NULL;
         }
@@ -330,9 +330,9 @@ const qn_lin *qn_lin_div(qn_facts *f, const qn_lin *a, const qn_lin *b)
         return NULL;
     }
     if (b->n == 0 && b->k > 0 && split_by(f, a, b->k, &whole, &rest)) {
-        return rest->n == 0 ? whole : qn_lin_add(f, whole, pair(f, QN_TERM_DIV, rest, b));
+        return rest->n == 0 ? whole : qn_lin_add(f, whole, qn_lin_pair(f, QN_TERM_DIV, rest, b));
     }
-    return pair(f, QN_TERM_DIV, a, b);
+    return qn_lin_pair(f, QN_TERM_DIV, a, b);
 }
 
 const qn_lin *qn_lin_mod(qn_facts *f, const qn_lin *a, const qn_lin *b)
@@ -343,9 +343,9 @@ const qn_lin *qn_lin_mod(qn_facts *f, const qn_lin *a, const qn_lin *b)
     }
     if (b->n == 0 && b->k > 0 && split_by(f, a, b->k, &whole, &rest)) {
         bool none = qn_lin_factor(f, rest) % b->k == 0;
-        return none ? qn_lin_int(f, 0) : rest->n == 0 ? rest : pair(f, QN_TERM_MOD, rest, b);
+        return none ? qn_lin_int(f, 0) : rest->n == 0 ? rest : qn_lin_pair(f, QN_TERM_MOD, rest, b);
     }
-    return pair(f, QN_TERM_MOD, a, b);
+    return qn_lin_pair(f, QN_TERM_MOD, a, b);
 }
 
 const qn_lin *qn_lin_min(qn_facts *f, const qn_lin *a, const qn_lin *b)
@@ -353,7 +353,7 @@ const qn_lin *qn_lin_min(qn_facts *f, const qn_lin *a, const qn_lin *b)
     if (qn_prove_le(f, a, b)) {
         return a;
     }
-    return qn_prove_le(f, b, a) ? b : pair(f, QN_TERM_MIN, a, b);
+    return qn_prove_le(f, b, a) ? b : qn_lin_pair(f, QN_TERM_MIN, a, b);
 }
 
 const qn_lin *qn_lin_max(qn_facts *f, const qn_lin *a, const qn_lin *b)
@@ -361,7 +361,7 @@ const qn_lin *qn_lin_max(qn_facts *f, const qn_lin *a, const qn_lin *b)
     if (qn_prove_le(f, a, b)) {
         return b;
     }
-    return qn_prove_le(f, b, a) ? a : pair(f, QN_TERM_MAX, a, b);
+    return qn_prove_le(f, b, a) ? a : qn_lin_pair(f, QN_TERM_MAX, a, b);
 }
 
 static int32_t expr_size(const qn_expr *x);

@@ -83,6 +83,8 @@ qn_fact_name *qn_fact_find(const qn_facts *f, qn_sym name);
 /* a <= b from here to the end of the scope. */
 void qn_facts_order(qn_facts *f, const qn_lin *a, const qn_lin *b);
 const qn_term *qn_term_make(qn_facts *f, qn_term proto);
+/* min, max, // or % as a term, nothing decided. */
+const qn_lin *qn_lin_pair(qn_facts *f, qn_term_kind kind, const qn_lin *a, const qn_lin *b);
 /* The divisor known of one term (0: it is zero). */
 int64_t qn_term_multiple(qn_facts *f, const qn_term *t);
 int64_t qn_gcd(int64_t a, int64_t b);
