@@ -467,24 +467,6 @@ static int64_t contracted_flat(leaf *lf, const lf_item *it)
     return product;
 }
 
-typedef struct wide {
-    leaf *lf;
-    qn_sym lane;
-    bool hit;
-} wide;
-
-/* A 64-bit integer with lanes, which no proof made narrow, takes two registers for one. */
-static bool note_wide(void *user, const qn_expr *x)
-{
-    wide *w = user;
-    bool ends = x->kind == QN_OP && (x->u.op.op == QN_OP_CAST || qn_op_is_compare(x->u.op.op));
-    if (ends && !w->hit) {
-        qn_type t = leaf_type(w->lf, x->u.op.args.at[0]);
-        w->hit = t.dtype == QN_I64 && w->lane && leaf_type_has(&t, w->lane);
-    }
-    return !w->hit;
-}
-
 static void size_group(group *g)
 {
     leaf *lf = g->lf;
@@ -498,11 +480,6 @@ static void size_group(group *g)
     for (int k = 0; k < st->items.count; k++) {
         const lf_item *it = st->items.at[k];
         int64_t f = flat_of(lf, &it->type) * contracted_flat(lf, it);
-        wide w = {lf, st->lane, false};
-        if (it->x) {
-            qn_visit(leaf_expand(lf, it->x), note_wide, &w);
-        }
-        f *= w.hit ? 2 : 1;
         flat = f > flat ? f : flat;
         g->product = g->product || (it->kind == LF_DOT);
         transpose = transpose && last && transposes(lf, it, last->name, st->lane);
