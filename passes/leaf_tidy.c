@@ -49,11 +49,17 @@ static void note_defined(void *user, qn_stmt *s)
     }
 }
 
-/* A few scalars in registers. */
-static bool all_flat(leaf *lf, const lf_info *v)
+/* An axis that no loop walks: flat, or a whole lane axis. */
+static bool stays(leaf *lf, qn_axis a)
+{
+    const lf_lane *l = leaf_lane_of(lf, a.name);
+    return l ? l->whole && leaf_const(lf, a.extent) == l->extent : leaf_is_flat(lf, a);
+}
+
+static bool all_stay(leaf *lf, const lf_info *v)
 {
     for (int k = 0; k < v->type.rank; k++) {
-        if (!leaf_is_flat(lf, v->type.axes[k])) {
+        if (!stays(lf, v->type.axes[k])) {
             return false;
         }
     }
@@ -63,7 +69,8 @@ static bool all_flat(leaf *lf, const lf_info *v)
 static bool varies(void *user, const qn_expr *x)
 {
     const moving *m = user;
-    if (x->kind == QN_IOTA || x->kind == QN_AXOP || x->kind == QN_FOLD || x->kind == QN_AS) {
+    if (x->kind == QN_AXOP || x->kind == QN_FOLD || x->kind == QN_AS ||
+        (x->kind == QN_IOTA && !stays(m->lf, x->u.iota))) {
         return true;
     }
     qn_sym name = x->kind == QN_NAME ? x->u.name : x->kind == QN_LOAD ? x->u.load.base : NULL;
@@ -71,7 +78,7 @@ static bool varies(void *user, const qn_expr *x)
     if (x->kind == QN_LOAD && (!v || v->mutable_)) {
         return true;
     }
-    if (x->kind == QN_NAME && v && v->kind == LF_VALUE && v->type.rank && !all_flat(m->lf, v)) {
+    if (x->kind == QN_NAME && v && v->kind == LF_VALUE && v->type.rank && !all_stay(m->lf, v)) {
         return true;
     }
     for (int k = 0; name && k < m->inside.count; k++) {
