@@ -114,18 +114,20 @@ static bool few_rows(qn_ir *ir, qn_schedule *s, const qn_machine *m, const roles
     few_roles f = {.r = r};
     qn_block_visit(&r->k->body, note_few, &f);
     if (m->lanes == 1 || !f.contracted || !f.shared || !r->columns ||
-        qn_schedule_find(s, NULL, "lanes", r->rows) || qn_schedule_find(s, NULL, "tile", r->rows)) {
+        qn_schedule_find(s, NULL, "lanes", r->rows) ||
+        (qn_schedule_find(s, NULL, "tile", r->rows) && !qn_schedule_find(s, NULL, "group", NULL))) {
         return false;
     }
     give(ir, s, "group", f.shared, 4);
     give(ir, s, "tile", r->rows, 1);
-    give(ir, s, "tile", r->streamed, 32);
+    give(ir, s, "tile", r->streamed, 16);
     give(ir, s, "split", r->streamed, 2048);
     give(ir, s, "lanes", f.contracted, m->lanes);
     give(ir, s, "lanes", r->columns, m->lanes);
     give(ir, s, "lanes", r->streamed, m->lanes);
     give(ir, s, "block", f.shared, 4);
-    give(ir, s, "peel", r->streamed, 0);
+    /* masks are cheap beside memory, and trims end the loops: one loop is half the code */
+    give(ir, s, "peel", qn_intern(ir, "none"), 0);
     return true;
 }
 

@@ -493,7 +493,7 @@ static void size_group(group *g)
         g->chunk = n;
         g->vectors = (n + lf->width - 1) / lf->width * flat;
     } else if (l) {
-        int64_t most = !g->product || across ? 8 : last ? 4 : lf->registers / 2;
+        int64_t most = !g->product ? 4 : across ? 8 : last ? 4 : lf->registers / 2;
         g->chunk = pick_chunk(lf, g->lane, flat, most);
         g->vectors = g->chunk / lf->width * flat;
     } else {
@@ -762,7 +762,6 @@ static void print_product(body *b, const lf_item *it)
     int niters = 0, nflat = 0;
     qn_sym flat[QN_MAX_AXES];
     bool across = false;
-    int64_t trips = -1;
     for (int k = 0; k < it->nover; k++) {
         const qn_axis a = *over_axis(lf, it, it->over[k]);
         if (leaf_is_flat(lf, a)) {
@@ -789,8 +788,6 @@ static void print_product(body *b, const lf_item *it)
         if (lane) {
             at = qn_op2(ir, QN_OP_ADD, at, qn_iota(ir, a.name, qn_extent_n(b->g->chunk)));
             step = qn_int(ir, b->g->chunk);
-            int64_t n = leaf_const(lf, a.extent);
-            trips = n > 0 && !leaf_trim_of(lf, a.name) ? (n + b->g->chunk - 1) / b->g->chunk : -1;
         }
         put_axis(lf, &ctx, a.name, at);
         qn_piece *piece = QN_NEW(ir->arena, qn_piece);
@@ -817,10 +814,6 @@ static void print_product(body *b, const lf_item *it)
         s->u.loop.ncarries = 1;
         qn_expr *y = product_step(b, it, &ctx, qn_name(ir, acc), flat, nflat);
         qn_block_push(ir, &s->u.loop.body, qn_yield(ir, &y, 1));
-        if (trips > 1 && trips <= 16) {
-            qn_attr_arg n = {qn_int(ir, trips), NULL};
-            qn_attr_add(ir, &s->attrs, "unroll", &n, 1);
-        }
         qn_block_push(ir, &b->out, s);
     }
     if (across) {
