@@ -416,7 +416,7 @@ static bool count_node(void *user, const qn_expr *x)
     return true;
 }
 
-static int size_of(leaf *lf, qn_expr *x)
+int leaf_size_of(leaf *lf, qn_expr *x)
 {
     int n = 0;
     qn_visit(leaf_expand(lf, x), count_node, &n);
@@ -465,7 +465,7 @@ bool leaf_be_real(leaf *lf, const lf_info *v, qn_expr *x)
     if (qn_contains(full, leaf_reads_mutable, lf)) {
         return true;
     }
-    int size = size_of(lf, x);
+    int size = leaf_size_of(lf, x);
     if (size > 400 || (size > 100 && v->uses > 1)) {
         return true;
     }

@@ -272,6 +272,7 @@ lf_item *leaf_new_item(leaf *lf, lf_item_kind kind, qn_sym name, const qn_type *
 qn_expr *leaf_make_real(lf_plan *p, qn_sym name, qn_expr *x, qn_sym lane);
 qn_expr *leaf_flatten(lf_plan *p, qn_expr *x);
 bool leaf_reads_mutable(void *lf, const qn_expr *x);
+int leaf_size_of(leaf *lf, qn_expr *x); /* nodes, virtual values written out */
 bool leaf_be_real(leaf *lf, const lf_info *v, qn_expr *x);
 
 /* ---------------------------------------------------------------- leaf_buffers.c */

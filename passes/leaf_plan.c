@@ -327,7 +327,8 @@ static void plan_let(lf_plan *p, const qn_stmt *s)
         for (int k = 0; k < v->type.rank; k++) {
             lanes = lanes || leaf_is_lane(lf, v->type.axes[k].name);
         }
-        if (lanes && v->type.dtype == QN_I64 && !qn_contains(x, leaf_reads_mutable, lf)) {
+        if (lanes && v->type.dtype == QN_I64 && (v->uses < 2 || leaf_size_of(lf, x) < 50) &&
+            !qn_contains(x, leaf_reads_mutable, lf)) {
             v->def = x; /* a position: written out where it is used */
             return;
         }

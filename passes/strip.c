@@ -212,7 +212,10 @@ static void strip_let(strip *s, const qn_block *body, int at, qn_block *out)
     }
     if (!qn_dtype_is_float(v->type.dtype) && v->type.dtype != QN_BOOL && !changing) {
         v->def = st->u.let.x;
-        return;
+        if (v->uses < 2 || leaf_size_of(lf, v->def) < 50) {
+            return;
+        }
+        v->def = NULL; /* too long to be computed at every use */
     }
     qn_expr *x = at_panel(s, st->u.let.x);
     if (crosses(body, at, v->name)) {
