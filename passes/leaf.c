@@ -483,10 +483,10 @@ static bool run(qn_pass_cx *cx, qn_ir_file *f, qn_kernel_ir *k)
                 again = false;
                 lf = leaf_new(cx, f, k, nest, &walked);
                 leafed = turn(lf, launch, nest, &again);
-                if (leafed && lf->wide && !fits_registers(lf, f, launch, m, leafed)) {
+                if (leafed && !fits_registers(lf, f, launch, m, leafed)) {
                     again = walked.shrink++ < 4;
                     leafed = NULL;
-                    lf->why = "64-bit values along lanes do not fit the registers";
+                    lf->why = "its values do not fit the registers";
                 }
             } while (again);
             if (leafed) {

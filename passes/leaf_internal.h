@@ -136,7 +136,7 @@ typedef struct lf_lane {
 typedef struct lf_walked {
     qn_sym at[LEAF_MAX_LANES];
     int count;
-    int shrink; /* register blocks are halved so often: wide values did not fit */
+    int shrink; /* register blocks are halved so often, since values did not fit */
 } lf_walked;
 
 typedef struct lf_buf {
@@ -186,7 +186,6 @@ typedef struct leaf {
     } trims;
     qn_facts *facts; /* of the nest as it came, at the statement being planned */
     lf_walked *walked;
-    bool wide;     /* some 64-bit values lie along lanes */
     bool narrowed; /* some 32-bit values do because sizes are required to be small */
     int blocks;    /* number of the last block planned */
     jmp_buf *refuse;

@@ -305,9 +305,7 @@ qn_expr *leaf_positions(leaf *lf, qn_expr *x, const lf_ctx *ctx)
     }
     split_form s = split(lf, l, ctx, lane);
     if (!s.ok) {
-        qn_expr *small = narrow(lf, x, ctx, lane);
-        lf->wide = lf->wide || !small;
-        return small;
+        return narrow(lf, x, ctx, lane);
     }
     qn_op op = x->u.op.op;
     qn_expr *iota = qn_cast(ir, QN_I32, lane_iota(lf, ctx, x, lane));
@@ -326,7 +324,6 @@ qn_expr *leaf_positions(leaf *lf, qn_expr *x, const lf_ctx *ctx)
         s = split(lf, qn_lin_scale(lf->facts, l, -1), ctx, lane);
         op = mirrored(op);
         if (!s.ok) {
-            lf->wide = true;
             return NULL;
         }
     }

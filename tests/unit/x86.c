@@ -311,7 +311,7 @@ Test(x86, list_in_batches)
                                                        : skip < 24    ? 24 - skip
                                                                       : 0;
         cr_assert(n == want, "%lld rows after %lld", (long long)n, (long long)skip);
-        cr_assert(memcmp(some, all + skip * width, (size_t)(n * width) * 8) == 0);
+        cr_assert(n <= 0 || memcmp(some, &all[skip * width], (size_t)(n * width) * 8) == 0);
     }
     cr_expect(all[0] == 0, "no column may be seen by the first rows: cost %lld", (long long)all[0]);
     cr_expect(all[4] == 0 && all[9] == 64, "the last index is the fastest");
