@@ -379,6 +379,12 @@ static qn_status check(qn_build *b, qn_kernel *k, const qn_call *call, bool orac
 qn_status qn_check(qn_ctx *cx, qn_source source, const qn_options *options, const qn_call *call,
                    int use_oracle, qn_check_result *out)
 {
+    return qn_check_with(cx, source, options, NULL, call, use_oracle, out);
+}
+
+qn_status qn_check_with(qn_ctx *cx, qn_source source, const qn_options *options, qn_kernel *with,
+                        const qn_call *call, int use_oracle, qn_check_result *out)
+{
     qn_kernel *volatile k = NULL;
     jmp_buf oom;
     qn_build b;
@@ -391,8 +397,10 @@ qn_status qn_check(qn_ctx *cx, qn_source source, const qn_options *options, cons
     }
     qn_build_start(&b);
     qn_kernel *made = NULL;
-    qn_status s = qn_build_all(&b, source, options, false, &made);
+    qn_status s = with ? qn_build_source(&b, source, options)
+                       : qn_build_all(&b, source, options, false, &made);
     k = made;
+    made = with ? with : made;
     s = s == QN_OK ? check(&b, made, call, use_oracle != 0, out) : s;
     /* names of outputs belong to the kernel, which goes: point at something that stays */
     if (out->output) {
@@ -405,7 +413,7 @@ qn_status qn_check(qn_ctx *cx, qn_source source, const qn_options *options, cons
         }
     }
     qn_build_fini(&b, s);
-    qn_kernel_destroy(made);
+    qn_kernel_destroy(k);
     return s;
 }
 

@@ -115,6 +115,10 @@ qn_status qn_build_source(qn_build *b, qn_source source, const qn_options *optio
 /* Runs the pipeline for one form; stop NULL: to the end. */
 qn_status qn_build_plan(qn_build *b, const char *form, const char *stop, bool count,
                         qn_plan_build *out);
+/* qn_check of a kernel that is compiled already from this very source and options; NULL: as
+ * qn_check. */
+qn_status qn_check_with(qn_ctx *cx, qn_source source, const qn_options *options, qn_kernel *with,
+                        const qn_call *call, int use_oracle, qn_check_result *out);
 /* The forms that a source has: "prefill", "decode"; a .qir has one, "". */
 int qn_build_forms(const qn_build *b, const char *forms[QN_MAX_PLANS]);
 /* Emits the plans and makes a kernel of them. */
