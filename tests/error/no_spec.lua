@@ -1,0 +1,3 @@
+local qn = require "quern"
+return 3 -- error at 0: E-SPEC the file returns no spec
+-- help: end it with `return qn.attention { .. }`
