@@ -23,7 +23,7 @@ static int32_t axis_of(const qn_type *t, qn_sym name)
 /* ---------------------------------------------------------------- arrays */
 
 const qn_memory *qn_new_memory(qn_gen *g, qn_sym name, const qn_type *t, const qn_exprs *layout,
-                               qn_v base)
+                               qn_v base, const qn_v *strides)
 {
     qn_memory *m = QN_NEW(g->arena, qn_memory);
     LLVMBuilderRef here = g->b;
@@ -39,7 +39,7 @@ const qn_memory *qn_new_memory(qn_gen *g, qn_sym name, const qn_type *t, const q
     qn_v stride = qn_i64(g, 1);
     for (int32_t i = m->npieces - 1; i >= 0; i--) {
         qn_layout_piece *p = &m->pieces[i];
-        *p = (qn_layout_piece){i, 1, 0, stride};
+        *p = (qn_layout_piece){i, 1, 0, strides ? strides[i] : stride};
         if (!plain) {
             const qn_expr *x = layout->at[i];
             if (x->kind == QN_OP && x->u.op.op == QN_OP_MOD) {
@@ -51,6 +51,9 @@ const qn_memory *qn_new_memory(qn_gen *g, qn_sym name, const qn_type *t, const q
                 x = x->u.op.args.at[0];
             }
             p->axis = axis_of(t, x->u.name);
+        }
+        if (strides) {
+            continue;
         }
         qn_v count = m->extent[p->axis];
         if (p->mod) {
@@ -86,12 +89,13 @@ const qn_memory *qn_tensor(qn_gen *g, int32_t param)
     table = g->l->BuildLoad2(g->b, g->ptr, table, "");
     qn_v tensor = qn_offset(g, table, number * (int64_t)sizeof(qn_abi_tensor));
     qn_v data = g->l->BuildLoad2(g->b, g->ptr, tensor, "");
-    qn_memory *m = QN_NEW(g->arena, qn_memory);
-    *m = *qn_new_memory(g, p->name, &p->type, NULL, data);
-    for (int32_t i = 0; i + 1 < m->npieces; i++) {
+    qn_v *strides = QN_NEWN(g->arena, qn_v, p->type.rank + 1);
+    for (int32_t i = 0; i < p->type.rank; i++) {
         qn_v at = qn_offset(g, tensor, (int64_t)offsetof(qn_abi_tensor, stride) + 8 * (int64_t)i);
-        m->pieces[i].stride = g->l->BuildLoad2(g->b, g->i64, at, "");
+        bool last = i + 1 == p->type.rank;
+        strides[i] = last ? qn_i64(g, 1) : g->l->BuildLoad2(g->b, g->i64, at, "");
     }
+    const qn_memory *m = qn_new_memory(g, p->name, &p->type, NULL, data, strides);
     g->b = here;
     g->tensors[param] = m;
     return m;
@@ -251,6 +255,23 @@ qn_v qn_index_inside(qn_gen *g, const qn_node *n, int32_t k, const qn_coords *c)
     return qn_pure(g, QN_PURE_BELOW, QN_I64, QN_BOOL, ab, 2);
 }
 
+/* Are all lanes of a run known to be in range? And if not, is its first index 0 or more? */
+static bool run_is_inside(qn_gen *g, const qn_node *n, int32_t k, const qn_coords *c, bool *start)
+{
+    qn_v terms[QN_INDEX_TERMS], per_lane;
+    int count = terms_of(g, &n->index[k], c, terms, &per_lane);
+    int64_t extent, lo = 0, hi = g->width - 1, a, b;
+    bool known = qn_is_const(g, n->memory->extent[k], &extent);
+    *start = true;
+    for (int i = 0; i < count; i++) {
+        *start = *start && qn_is_nonnegative(g, terms[i]);
+        known = known && qn_range_of(g, terms[i], &a, &b);
+        lo += known ? a : 0;
+        hi += known ? b : 0;
+    }
+    return known && lo >= 0 && hi < extent;
+}
+
 static qn_v piece_of(qn_gen *g, const qn_layout_piece *p, qn_v index)
 {
     if (p->div > 1) {
@@ -394,8 +415,10 @@ void qn_address(qn_gen *g, qn_node *n, const qn_coords *c, qn_sym apart, qn_plac
         if (!wide[k]) {
             out->cond = qn_both(g, out->cond, qn_index_inside(g, n, k, c));
         } else if (!per_lane && !out->first) {
-            out->first = qn_index_at(g, n, k, c);
-            out->extent = m->extent[k];
+            if (!run_is_inside(g, n, k, c, &out->nonnegative)) {
+                out->first = qn_index_at(g, n, k, c);
+                out->extent = m->extent[k];
+            }
         } else {
             qn_v base = qn_splat(g, qn_index_at(g, n, k, c), g->width);
             qn_v ok = g->l->BuildICmp(g->b, LLVMIntULT, g->l->BuildAdd(g->b, wide[k], base, ""),

@@ -404,8 +404,9 @@ static void emit_buf(qn_gen *g, const qn_stmt *s)
     }
     int64_t bytes = t->dtype == QN_BOOL ? 1 : qn_dtype_bytes(t->dtype);
     qn_slot slot = {.type = *t, .bytes = bytes, .padded = true, .layout = &s->u.buf.layout};
-    qn_scope_memory(g, s->u.buf.name,
-                    qn_new_memory(g, s->u.buf.name, t, &s->u.buf.layout, qn_slot_take(g, &slot)));
+    qn_scope_memory(
+        g, s->u.buf.name,
+        qn_new_memory(g, s->u.buf.name, t, &s->u.buf.layout, qn_slot_take(g, &slot), NULL));
 }
 
 static void emit_let(qn_gen *g, const qn_stmt *s)
@@ -558,7 +559,7 @@ static void bind_outer(qn_gen *g, int32_t number)
             qn_v base =
                 g->l->BuildLoad2(g->b, g->ptr, qn_offset(g, table, 8 * (int64_t)bufs++), "");
             qn_memory *m = QN_NEW(g->arena, qn_memory);
-            *m = *qn_new_memory(g, s->u.buf.name, &s->u.buf.type, &s->u.buf.layout, base);
+            *m = *qn_new_memory(g, s->u.buf.name, &s->u.buf.type, &s->u.buf.layout, base, NULL);
             qn_scope_memory(g, s->u.buf.name, m);
         } else if (s->kind == QN_LET) {
             test t = {g, false};
@@ -593,8 +594,12 @@ static void emit_nest(qn_gen *g, const qn_stmt *nest)
         const qn_iter *it = &nest->u.loop.iters[i];
         for (int k = 0; k < 1 + (it->end != NULL); k++) {
             qn_v p = qn_offset(g, g->row, 8 * word++);
-            qn_scope_scalar(g, k ? it->end : it->name, QN_I64,
-                            g->l->BuildLoad2(g->b, g->i64, p, ""));
+            qn_v v = g->l->BuildLoad2(g->b, g->i64, p, "");
+            const qn_expr *lo = it->pieces[0].lo;
+            if (k == 0 && it->npieces == 1 && !it->pieces[0].list && lo->kind == QN_LIT) {
+                qn_note_nonnegative(g, v); /* a literal has no sign */
+            }
+            qn_scope_scalar(g, k ? it->end : it->name, QN_I64, v);
         }
     }
     emit_block(g, &nest->u.loop.body, NULL);
@@ -689,11 +694,23 @@ static int32_t row_width(const qn_stmt *launch)
     return 2 + most;
 }
 
+/* Setup and lists run once a call: code generated fast beats fast code. */
+static void quick(qn_gen *g)
+{
+    static const char *const names[] = {"optnone", "noinline"};
+    for (int i = 0; i < 2; i++) {
+        unsigned kind = g->l->GetEnumAttributeKindForName(names[i], strlen(names[i]));
+        g->l->AddAttributeAtIndex(g->fn, (LLVMAttributeIndex)LLVMAttributeFunctionIndex,
+                                  g->l->CreateEnumAttribute(g->context, kind, 0));
+    }
+}
+
 static void emit_list(qn_gen *g, const char *name, const qn_stmt *launch, int32_t number)
 {
     const qn_llvm *l = g->l;
     qn_ty params[] = {g->ptr, g->ptr, g->i64, g->i64};
     qn_bb body = begin_function(g, name, l->FunctionType(g->i64, params, 4, 0), true);
+    quick(g);
     bind_tensors(g);
     bind_outer(g, number);
     listing o = {.table = l->GetParam(g->fn, 1),
@@ -737,6 +754,7 @@ static void emit_setup(qn_gen *g, const char *name)
     LLVMBuilderRef entry = g->entry;
     g->entry = g->b; /* everything here is made in order: derived dims feed what follows */
     begin_function(g, name, g->l->FunctionType(g->i64, &g->ptr, 1, 0), false);
+    quick(g);
     for (int32_t i = 0; i < g->kernel->dims.count; i++) {
         const qn_dim *d = &g->kernel->dims.at[i];
         if (d->value) {

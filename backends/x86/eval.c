@@ -126,6 +126,46 @@ qn_v qn_eval_lanes(qn_gen *g, qn_node *n, const qn_coords *c, bool lanes)
     return lanes && !n->lane ? qn_splat(g, v, g->width) : v;
 }
 
+static bool is_dear(const qn_node *n)
+{
+    return n->kind == QN_NODE_OP && (n->op == QN_OP_DIV || n->op == QN_OP_RSQRT ||
+                                     (n->op >= QN_OP_POW && n->op <= QN_OP_SIGMOID));
+}
+
+/* A dear op on several scalars of a leaf: they are packed into lanes for it. */
+static void pack(qn_gen *g, qn_node *n)
+{
+    const qn_llvm *l = g->l;
+    int32_t parts = qn_parts_of(g, &n->type), lanes = 2;
+    while (lanes < parts) {
+        lanes *= 2;
+    }
+    if (parts < 2 || lanes > 16 || n->nkids > 2) {
+        return;
+    }
+    qn_tile *t = QN_NEW(g->arena, qn_tile);
+    t->type = n->type;
+    t->nregs = parts;
+    t->regs = QN_NEWN(g->arena, qn_v, parts + 1);
+    qn_v a[2];
+    for (int32_t k = 0; k < n->nkids; k++) {
+        qn_ty v = l->VectorType(qn_reg_type(g, n->kid[k]->type.dtype), (unsigned)lanes);
+        a[k] = l->GetUndef(v);
+        for (int32_t i = 0; i < lanes; i++) {
+            qn_coords c = {.count = 0};
+            qn_part_coords(g, &n->type, i < parts ? i : 0, &c);
+            a[k] = l->BuildInsertElement(g->b, a[k], qn_eval(g, n->kid[k], &c), qn_i32(g, i), "");
+        }
+    }
+    qn_v all = qn_op_value(g, n->op, n->kid[0]->type.dtype, a, n->place);
+    for (int32_t i = 0; i < parts; i++) {
+        t->regs[i] = l->BuildExtractElement(g->b, all, qn_i32(g, i), "");
+    }
+    n->kind = QN_NODE_TILE;
+    n->tile = t;
+    n->nkids = 0;
+}
+
 void qn_prepare(qn_gen *g, qn_node *n)
 {
     if (n->type.rank == 0) {
@@ -141,5 +181,8 @@ void qn_prepare(qn_gen *g, qn_node *n)
     if (n->kind == QN_NODE_LOAD) {
         qn_address_prepare(g, n);
         qn_load_prepare(g, n);
+    }
+    if (g->width && !n->lane && is_dear(n)) {
+        pack(g, n);
     }
 }

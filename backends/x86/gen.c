@@ -534,6 +534,7 @@ static qn_v dim_value(qn_gen *g, int32_t k)
             LLVMBuilderRef here = to_entry(g);
             qn_v p = qn_offset(g, g->dims_array, 8 * (int64_t)k);
             g->dims[k] = g->l->BuildLoad2(g->b, g->i64, p, "");
+            qn_note_nonnegative(g, g->dims[k]);
             g->b = here;
         }
     }
@@ -622,9 +623,20 @@ int64_t qn_extent_fixed(qn_gen *g, qn_extent e)
     return n;
 }
 
+/* Where the one register at hand starts, if the axis is sliced. */
+static qn_v slice_of(const qn_gen *g, qn_sym axis)
+{
+    for (int32_t i = 0; i < g->nslices; i++) {
+        if (g->slices[i].axis == axis) {
+            return g->slices[i].base;
+        }
+    }
+    return NULL;
+}
+
 int64_t qn_axis_parts(qn_gen *g, const qn_type *t, int axis)
 {
-    if (g->slice && t->axes[axis].name == g->slice) {
+    if (slice_of(g, t->axes[axis].name)) {
         return 1;
     }
     int64_t n = qn_extent_fixed(g, t->axes[axis].extent);
@@ -671,8 +683,9 @@ void qn_part_coords(qn_gen *g, const qn_type *t, int32_t part, qn_coords *c)
     }
     for (int32_t i = 0; i < t->rank; i++) {
         bool wide = t->axes[i].name == lane;
-        if (g->slice && t->axes[i].name == g->slice) {
-            qn_coord_push(c, t->axes[i].name, g->slice_base, 0);
+        qn_v base = slice_of(g, t->axes[i].name);
+        if (base) {
+            qn_coord_push(c, t->axes[i].name, base, 0);
             continue;
         }
         qn_coord_push(c, t->axes[i].name, qn_i64(g, wide ? at[i] * g->width : at[i]), at[i]);
@@ -693,7 +706,7 @@ int64_t qn_lanes_valid(qn_gen *g, const qn_type *t, qn_sym lane, const qn_coords
 {
     const qn_axis *a = qn_type_axis(t, lane);
     const qn_at *at = qn_coord(c, lane);
-    int64_t n = qn_extent_fixed(g, a->extent) - (g->slice == lane ? 0 : at->part * g->width);
+    int64_t n = qn_extent_fixed(g, a->extent) - (slice_of(g, lane) ? 0 : at->part * g->width);
     return n < g->width ? n : g->width;
 }
 

@@ -130,6 +130,8 @@ typedef struct qn_loop {
     int32_t count;
 } qn_loop;
 
+enum { QN_MAX_SLICES = 3 };
+
 typedef struct qn_gen {
     const qn_llvm *l;
     const qn_isa *isa;
@@ -156,9 +158,12 @@ typedef struct qn_gen {
     int32_t width; /* lanes a register; 0: not a leaf */
     const qn_sym *lanes;
     int32_t nlanes;
-    qn_sym slice;    /* within a loop over registers: their axis, one register at a time */
-    qn_v slice_base; /* and the index of its first lane */
-    int32_t top;     /* newest slot in use, or -1 */
+    struct {
+        qn_sym axis;
+        qn_v base;
+    } slices[QN_MAX_SLICES]; /* loops over registers: their axis, the index of the first lane */
+    int32_t nslices;
+    int32_t top; /* newest slot in use, or -1 */
     struct {
         qn_slot *at;
         int32_t count, cap;
@@ -284,6 +289,8 @@ void qn_hoist_loop_end(qn_gen *g);
 void qn_region_open(qn_gen *g); /* what is made from here on may not lead past region_close */
 void qn_region_close(qn_gen *g);
 int32_t qn_level_of(qn_gen *g, qn_v v); /* open loops that v varies in */
+void qn_note_nonnegative(qn_gen *g, qn_v v);
+bool qn_is_nonnegative(qn_gen *g, qn_v v);
 bool qn_range_of(qn_gen *g, qn_v v, int64_t *lo, int64_t *hi);
 qn_v qn_pure(qn_gen *g, int32_t code, qn_dtype t, qn_dtype to, qn_v *a, int n);
 qn_v qn_pure_add(qn_gen *g, qn_v a, qn_v b);
@@ -311,6 +318,7 @@ typedef struct qn_place_of {
     qn_v stride;        /* elements between lanes, or NULL: only addresses tell */
     qn_v addresses;     /* per lane, when there is no stride */
     qn_v first, extent; /* a run of lanes starts at index `first` of `extent`; NULL: in range */
+    bool nonnegative;   /* first is known to be */
     qn_v mask;          /* lanes in range by other indices, or NULL */
     int64_t valid;      /* lanes that exist */
 } qn_place_of;
@@ -324,9 +332,10 @@ bool qn_whole_stride(const qn_memory *m, int32_t axis, qn_v *stride);
 void qn_load_prepare(qn_gen *g, qn_node *access); /* strided lanes become registers here */
 qn_v qn_load_element(qn_gen *g, qn_dtype t, qn_v address);
 void qn_store_element(qn_gen *g, qn_dtype t, qn_v address, qn_v v);
-/* Strides and extents of an array in row-major order or in a layout. */
+/* Extents and strides of an array in row-major order or in a layout; strides: of its dimensions,
+ * the last one is 1; NULL: to be computed. */
 const qn_memory *qn_new_memory(qn_gen *g, qn_sym name, const qn_type *t, const qn_exprs *layout,
-                               qn_v base);
+                               qn_v base, const qn_v *strides);
 const qn_memory *qn_tensor(qn_gen *g, int32_t param);
 qn_node *qn_access(qn_gen *g, qn_sym base, const qn_exprs *index, bool guarded, qn_place place);
 void qn_emit_store(qn_gen *g, const qn_stmt *s);

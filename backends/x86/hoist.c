@@ -37,6 +37,10 @@ struct qn_hoist {
     } loops; /* open ones */
     int32_t depth;
     qn_made *bucket[BUCKETS];
+    struct {
+        qn_v *at;
+        int32_t count, cap;
+    } nonnegative; /* values known to be 0 or more */
 };
 
 void qn_hoist_reset(qn_gen *g)
@@ -92,6 +96,28 @@ void qn_hoist_loop(qn_gen *g, qn_bb before, const qn_loop *l)
     }
     QN_PUSH(g->arena, &h->loops, open);
     qn_region_open(g);
+    if (qn_is_nonnegative(g, l->lo)) {
+        qn_note_nonnegative(g, l->index);
+    }
+}
+
+void qn_note_nonnegative(qn_gen *g, qn_v v)
+{
+    QN_PUSH(g->arena, &g->hoist->nonnegative, v);
+}
+
+bool qn_is_nonnegative(qn_gen *g, qn_v v)
+{
+    int64_t n;
+    if (qn_is_const(g, v, &n)) {
+        return n >= 0;
+    }
+    for (int32_t i = 0; i < g->hoist->nonnegative.count; i++) {
+        if (g->hoist->nonnegative.at[i] == v) {
+            return true;
+        }
+    }
+    return false;
 }
 
 bool qn_range_of(qn_gen *g, qn_v v, int64_t *lo, int64_t *hi)

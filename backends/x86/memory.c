@@ -21,10 +21,12 @@ static void run_bounds(qn_gen *g, const qn_place_of *p, qn_v *lo, qn_v *hi)
         return;
     }
     qn_v below[] = {zero, p->first}, above[] = {p->extent, p->first};
-    qn_v from = qn_pure(g, QN_OP_SUB, QN_I64, QN_I64, below, 2);
     qn_v to = qn_pure(g, QN_OP_SUB, QN_I64, QN_I64, above, 2);
-    qn_v a[] = {from, zero, valid}, b[] = {to, zero, valid};
-    *lo = qn_pure(g, QN_OP_CLAMP, QN_I64, QN_I64, a, 3);
+    qn_v b[] = {to, zero, valid};
+    if (!p->nonnegative) {
+        qn_v a[] = {qn_pure(g, QN_OP_SUB, QN_I64, QN_I64, below, 2), zero, valid};
+        *lo = qn_pure(g, QN_OP_CLAMP, QN_I64, QN_I64, a, 3);
+    }
     *hi = qn_pure(g, QN_OP_CLAMP, QN_I64, QN_I64, b, 3);
 }
 
@@ -38,10 +40,12 @@ static qn_v lanes_mask(qn_gen *g, const qn_place_of *p)
     }
     qn_v lo, hi, lanes = qn_iota_lanes(g, g->i32, g->width);
     run_bounds(g, p, &lo, &hi);
-    qn_v from = qn_splat(g, qn_pure_cast(g, QN_I64, QN_I32, lo), g->width);
     qn_v to = qn_splat(g, qn_pure_cast(g, QN_I64, QN_I32, hi), g->width);
-    qn_v run = l->BuildAnd(g->b, l->BuildICmp(g->b, LLVMIntSGE, lanes, from, ""),
-                           l->BuildICmp(g->b, LLVMIntSLT, lanes, to, ""), "");
+    qn_v run = l->BuildICmp(g->b, LLVMIntSLT, lanes, to, "");
+    if (!p->nonnegative) {
+        qn_v from = qn_splat(g, qn_pure_cast(g, QN_I64, QN_I32, lo), g->width);
+        run = l->BuildAnd(g->b, l->BuildICmp(g->b, LLVMIntSGE, lanes, from, ""), run, "");
+    }
     return qn_both(g, p->mask, run);
 }
 
@@ -102,26 +106,38 @@ static qn_v full_mask(qn_gen *g, const qn_place_of *p)
     return p->cond ? qn_both(g, mask, qn_splat(g, p->cond, g->width)) : mask;
 }
 
+/* Lanes out of range are the pad. A condition that all lanes share picks the address instead of a
+ * mask: the argument block is there to be read. */
 static qn_v load_lanes(qn_gen *g, qn_dtype t, const qn_place_of *p, qn_v pad)
 {
     const qn_llvm *l = g->l;
     qn_ty v = l->VectorType(qn_memory_type(g, t), (unsigned)g->width);
-    qn_v mask = full_mask(g, p), align = qn_i32(g, memory_bytes(t)), loaded;
-    if (is_contiguous(g, p)) {
-        if (!mask) {
+    qn_v align = qn_i32(g, memory_bytes(t));
+    if (!pad) {
+        pad = l->ConstNull(qn_reg_type(g, t));
+    }
+    bool contiguous = is_contiguous(g, p);
+    qn_v mask = lanes_mask(g, p);
+    bool small = memory_bytes(t) * g->width <= (int64_t)sizeof(qn_abi_args);
+    if (contiguous && !mask && (!p->cond || small)) {
+        if (!p->cond) {
             return from_memory(g, t, load_as(g, v, p->address, memory_bytes(t)));
         }
-        qn_ty over[] = {v, g->ptr};
-        qn_v args[] = {p->address, align, mask, l->ConstNull(v)};
-        loaded = qn_intrinsic(g, "llvm.masked.load", over, 2, args, 4);
-    } else {
-        qn_ty over[] = {v, l->VectorType(g->ptr, (unsigned)g->width)};
-        qn_v all = mask ? mask : qn_lane_mask(g, g->width);
-        qn_v args[] = {lane_addresses(g, t, p), align, all, l->ConstNull(v)};
-        loaded = qn_intrinsic(g, "llvm.masked.gather", over, 2, args, 4);
+        qn_v at = l->BuildSelect(g->b, p->cond, p->address, g->args, "");
+        qn_v value = from_memory(g, t, load_as(g, v, at, memory_bytes(t)));
+        return l->BuildSelect(g->b, p->cond, value, qn_splat(g, pad, g->width), "");
     }
-    qn_v value = from_memory(g, t, loaded);
-    return mask && pad ? l->BuildSelect(g->b, mask, value, qn_splat(g, pad, g->width), "") : value;
+    mask = full_mask(g, p);
+    qn_v other = qn_splat(g, to_memory(g, t, pad), g->width);
+    if (contiguous) {
+        qn_ty over[] = {v, g->ptr};
+        qn_v args[] = {p->address, align, mask, other};
+        return from_memory(g, t, qn_intrinsic(g, "llvm.masked.load", over, 2, args, 4));
+    }
+    qn_ty over[] = {v, l->VectorType(g->ptr, (unsigned)g->width)};
+    qn_v all = mask ? mask : qn_lane_mask(g, g->width);
+    qn_v args[] = {lane_addresses(g, t, p), align, all, other};
+    return from_memory(g, t, qn_intrinsic(g, "llvm.masked.gather", over, 2, args, 4));
 }
 
 qn_v qn_load_node(qn_gen *g, qn_node *n, const qn_coords *c)
