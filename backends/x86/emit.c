@@ -589,6 +589,9 @@ static void emit_nest(qn_gen *g, const qn_stmt *nest)
             lanes[g->nlanes++] = leaf->args[i].lo->u.name;
         }
     }
+    const qn_attr *exp = qn_attr_find(&nest->attrs, "exp");
+    bool degree = exp && exp->nargs == 2 && exp->args[1].lo->kind == QN_LIT;
+    g->exp_degree = degree ? exp->args[1].lo->u.lit.i : 0;
     int64_t word = 2;
     for (int32_t i = 0; i < nest->u.loop.niters; i++) {
         const qn_iter *it = &nest->u.loop.iters[i];

@@ -155,7 +155,8 @@ typedef struct qn_gen {
     qn_entry *scope;
 
     /* the current nest */
-    int32_t width; /* lanes a register; 0: not a leaf */
+    int32_t width;      /* lanes a register; 0: not a leaf */
+    int64_t exp_degree; /* !exp(poly, n): 3, 4 or 5; else the default */
     const qn_sym *lanes;
     int32_t nlanes;
     struct {
@@ -343,6 +344,7 @@ void qn_emit_prefetch(qn_gen *g, const qn_stmt *s);
 
 /* ---- slice.c: false or NULL where there is nothing to gain, or it may not be done */
 bool qn_slice_loop(qn_gen *g, const qn_stmt *s, void (*emit)(qn_gen *g, const qn_stmt *s));
+bool qn_is_sliced(const qn_gen *g, qn_sym axis);
 const qn_tile *qn_slice_value(qn_gen *g, const qn_expr *x);
 
 /* ---- axisops.c */

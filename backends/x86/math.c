@@ -99,9 +99,19 @@ static qn_v exp_(qn_gen *g, qn_v x)
     qn_v n = f_sub(g, t, magic);
     qn_v r = qn_fma(g, n, qn_real(g, -0x1.62e400p-1, x), x);
     r = qn_fma(g, n, qn_real(g, -0x1.7f7d1cf79abcap-20, x), r);
-    qn_v p = POLY(g, r, 0x1.6feea0p-10, 0x1.1257f6p-7, 0x1.5552fep-5, 0x1.555466p-3, 0x1p-1);
-    p = qn_fma(g, f_mul(g, r, r), p, r);
-    return scale(g, f_add(g, p, qn_real(g, 1.0, x)), t, n);
+    qn_v p;
+    if (g->exp_degree == 3) { /* relative errors 2e-4, 3e-6, 1.3e-7 */
+        p = POLY(g, r, 0x1.2e4c88p-3, 0x1.028ff4p-1, 0x1.00738ap+0, 0x1.fff68ep-1);
+    } else if (g->exp_degree == 4) {
+        p = POLY(g, r, 0x1.540922p-5, 0x1.57e784p-3, 0x1.000546p-1, 0x1.fffb1ep-1, 0x1.ffffe8p-1);
+    } else if (g->exp_degree == 5) {
+        p = POLY(g, r, 0x1.16e7b2p-7, 0x1.5794a4p-5, 0x1.55498ap-3, 0x1.fffc2cp-2, 0x1.000008p+0,
+                 0x1.000002p+0);
+    } else {
+        p = POLY(g, r, 0x1.6feea0p-10, 0x1.1257f6p-7, 0x1.5552fep-5, 0x1.555466p-3, 0x1p-1);
+        p = f_add(g, qn_fma(g, f_mul(g, r, r), p, r), qn_real(g, 1.0, x));
+    }
+    return scale(g, p, t, n);
 }
 
 static qn_v exp2_(qn_gen *g, qn_v x)

@@ -212,7 +212,7 @@ static bool is_bulk(qn_gen *g, qn_node *n, bulk *b)
     *b = (bulk){.n = n, .dim = last, .count = 1, .bytes = memory_bytes(m->type.dtype)};
     if (!x->lane_plain && x->nplain == 1 && x->nrest == 0 && !mentions(n, last, x->plain[0])) {
         int64_t count = qn_extent_fixed(g, qn_type_axis(&n->type, x->plain[0])->extent);
-        if (count <= 16) {
+        if (count <= 16 && !qn_is_sliced(g, x->plain[0])) {
             b->along = x->plain[0];
             b->count = count;
         }

@@ -210,7 +210,27 @@ static bool strided(void *user, const qn_expr *x)
     return true;
 }
 
-static bool is_sliced(const qn_gen *g, qn_sym axis)
+/* An access whose lanes are strided moves runs along its last index at once: that axis stays. */
+static bool is_run(const survey *v, const qn_exprs *index)
+{
+    int32_t last = index->count - 1;
+    bool lanes_before = false;
+    for (int32_t k = 0; k < last; k++) {
+        for (int32_t i = 0; i < v->g->nlanes; i++) {
+            lanes_before = lanes_before || qn_mentions_axis(index->at[k], v->g->lanes[i]);
+        }
+    }
+    return last >= 0 && lanes_before && qn_mentions_axis(index->at[last], v->axis);
+}
+
+static bool breaks_runs(void *user, const qn_expr *x)
+{
+    survey *v = user;
+    v->good = v->good && !(x->kind == QN_LOAD && is_run(v, &x->u.load.index));
+    return true;
+}
+
+bool qn_is_sliced(const qn_gen *g, qn_sym axis)
 {
     for (int32_t i = 0; i < g->nslices; i++) {
         if (g->slices[i].axis == axis) {
@@ -227,7 +247,7 @@ static bool start_survey(qn_gen *g, const qn_axis *a, const qn_block *body, surv
     *v = (survey){.g = g, .axis = a->name, .good = true, .body = body};
     v->extent = qn_extent_fixed(g, a->extent);
     bool lane = is_lane(g, a->name);
-    return !is_sliced(g, a->name) && v->extent > 1 &&
+    return !qn_is_sliced(g, a->name) && v->extent > 1 &&
            (!lane || (v->extent % g->width == 0 && v->extent > g->width));
 }
 
@@ -245,8 +265,13 @@ static bool survey_loop(qn_gen *g, const qn_stmt *s, const qn_axis *a, survey *v
         return false;
     }
     qn_block_visit(v->body, strided, v);
+    qn_block_visit(v->body, breaks_runs, v);
     for (int32_t i = 0; i < v->body->count && v->good; i++) {
         const qn_stmt *t = v->body->at[i];
+        v->good = t->kind != QN_STORE || !is_run(v, &t->u.store.index);
+        if (!v->good) {
+            break;
+        }
         v->good = t->kind == QN_LET || t->kind == QN_YIELD ||
                   (t->kind == QN_STORE && store_is_good(v, t));
         if (t->kind == QN_STORE && is_lane(g, v->axis)) {
@@ -483,6 +508,7 @@ const qn_tile *qn_slice_value(qn_gen *g, const qn_expr *e)
             continue;
         }
         qn_visit(e, look, &x.v);
+        qn_visit(e, breaks_runs, &x.v);
         if (x.v.good && x.v.dear && x.v.lanes) {
             return sliced_value(g, e, &x);
         }

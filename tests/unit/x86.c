@@ -287,6 +287,54 @@ Test(x86, transposing_accesses)
     }
 }
 
+/* Dear values on their way to strided lanes, in loops over registers, with scalars beside lanes. */
+static const char dear[] =
+    "kernel @f {\n"
+    "  dim N, D\n"
+    "  in x: f32[i:N, d:D]\n"
+    "  in w: f32[d:D]\n"
+    "  out y: f32[i:N, d:D]\n"
+    "  out z: f32[i:N]\n"
+    "  out t: f32[d:D]\n"
+    "  launch {\n"
+    "    par for i0 in 0..N step 32 !leaf(8, 32, i) {\n"
+    "      buf %a: f32[d:12, i:32] in task\n"
+    "      for d0 in 0..12 step 4 {\n"
+    "        store %a[d0 + d:4, i:32] = exp(tile x[i0 + i:32, d0 + d:4] * 0.5) !in\n"
+    "      }\n"
+    "      for d0 in 0..12 carry %s: f32[i:32] = 1.0 {\n"
+    "        %e = 1.0 / (1.0 + %a[d0, i:32])\n"
+    "        store %a[d0, i:32] = %e + %a[d0, i:32] !in\n"
+    "        yield %s + %e\n"
+    "      }\n"
+    "      %g = tanh(tile w[0 + d:4])\n"
+    "      %l = log(%s) + reduce.sum(%g, over d)\n"
+    "      for d0 in 0..12 step 4 {\n"
+    "        store y[i0 + i:32, d0 + d:4] = %a[d0 + d:4, i:32] / %l * %g\n"
+    "      }\n"
+    "      store z[i0 + i:32] = select(%s > 7.0, log(%s), sigmoid(%l))\n"
+    "    }\n"
+    "    par for u in 0..1 !leaf(8, 32, d) {\n"
+    "      for d0 in 0..D step 16 {\n"
+    "        store t[d0 + d:16] = erf(tile w[d0 + d:16]) !disjoint\n"
+    "      }\n"
+    "    }\n"
+    "  }\n"
+    "}\n";
+
+Test(x86, dear_values)
+{
+    qn_ir_file *f = qn_lab_text(&lab, dear);
+    for (int64_t n = 1; n < 80; n += 31) {
+        for (int64_t d = 9; d < 13; d++) {
+            qn_args a = {0};
+            qn_args_array(&a, "x", qn_normal(&lab, QN_F32, 1, 2, (int64_t[]){n, d}));
+            qn_args_array(&a, "w", qn_normal(&lab, QN_F32, 2, 1, (int64_t[]){d}));
+            everywhere("dear", f, NULL, &a, true);
+        }
+    }
+}
+
 Test(x86, list_in_batches)
 {
     qn_ir_file *f = qn_lab_corpus(&lab, "b_tiled");
