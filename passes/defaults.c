@@ -106,6 +106,24 @@ static bool note_few(void *user, const qn_expr *x)
     return true;
 }
 
+/* The constant extent of the columns. */
+static int64_t column_count(const roles *r)
+{
+    for (int p = 0; p < r->k->params.count; p++) {
+        const qn_axis *a = qn_type_axis(&r->k->params.at[p].type, r->columns);
+        for (int d = 0; a && a->extent.dim && d < r->k->dims.count; d++) {
+            const qn_expr *v = r->k->dims.at[d].value;
+            if (r->k->dims.at[d].name == a->extent.dim && v && v->kind == QN_LIT) {
+                return v->u.lit.i;
+            }
+        }
+        if (a && !a->extent.dim) {
+            return a->extent.n;
+        }
+    }
+    return 1;
+}
+
 /* Few rows: a row of either tensor is read once, in the order of its addresses, for all rows and
  * indices that share it. Lanes lie along the row: along the contracted axis with a sum across
  * them, along the columns of what is summed; the statistics have the streamed axis in lanes. */
@@ -120,12 +138,18 @@ static bool few_rows(qn_ir *ir, qn_schedule *s, const qn_machine *m, const roles
     }
     give(ir, s, "group", f.shared, 4);
     give(ir, s, "tile", r->rows, 1);
-    give(ir, s, "tile", r->streamed, 16);
+    /* few registers: the columns are walked in pieces, and longer blocks pay for the walk */
+    bool narrow = m->registers <= 16;
+    give(ir, s, "tile", r->streamed, narrow ? 32 : 16);
     give(ir, s, "split", r->streamed, 2048);
     give(ir, s, "lanes", f.contracted, m->lanes);
     give(ir, s, "lanes", r->columns, m->lanes);
     give(ir, s, "lanes", r->streamed, m->lanes);
     give(ir, s, "block", f.shared, 4);
+    int64_t piece = 4 * (int64_t)m->lanes;
+    if (narrow && column_count(r) % piece == 0) {
+        give(ir, s, "block", r->columns, piece);
+    }
     /* masks are cheap beside memory, and trims end the loops: one loop is half the code */
     give(ir, s, "peel", qn_intern(ir, "none"), 0);
     return true;
