@@ -219,6 +219,15 @@ static qn_status source_lua(qn_build *b, const qn_source *s)
         return b->diags.errors ? QN_E_SPEC : QN_E_INTERNAL;
     }
     b->kernel = qn_file_kernel(b->naive, NULL);
+    for (int d = 0; d < b->kernel->dims.count; d++) {
+        const qn_dim *x = &b->kernel->dims.at[d];
+        if (!x->value && (strcmp(x->name, "D") == 0 || strcmp(x->name, "Dv") == 0)) {
+            qn_diag_add(&b->diags, QN_REMARK, "W-DYND", (qn_place){0},
+                        "the head size %s is open, so register blocks cannot have its extent: slow",
+                        x->name)
+                ->help = "fix it: .dims = \"D=64\"";
+        }
+    }
     return qn_verify(b->naive, &b->diags) ? QN_OK : QN_E_INTERNAL;
 }
 

@@ -287,3 +287,21 @@ Test(run, compile_errors_have_places)
                             &(qn_options){.size = sizeof(qn_options), .target = "vax"}, &k),
                  QN_E_TARGET);
 }
+
+Test(run, remarks_can_be_errors)
+{
+    qn_kernel *k = NULL;
+    qn_source s =
+        qn_text("open.lua", "local qn = require 'quern'\nreturn qn.attention { name = 't' }\n");
+    qn_options o = {.size = sizeof o, .errors = "W-GUARD W-DYND"};
+    cr_assert_eq(qn_compile(cx, s, &o, &k), QN_E_REMARK);
+    cr_assert(strstr(qn_ctx_message(cx), "[W-DYND]"), "%s", qn_ctx_message(cx));
+    o.errors = "W-NOASSOC";
+    cr_assert_eq(qn_compile(cx, s, &o, &k), QN_OK, "%s", qn_ctx_message(cx));
+    cr_assert(strstr(qn_kernel_explain(k), "W-DYND"), "%s", qn_kernel_explain(k));
+    qn_kernel_destroy(k);
+    o.errors = "W-DYND";
+    o.dims = "D=16";
+    cr_assert_eq(qn_compile(cx, s, &o, &k), QN_OK, "%s", qn_ctx_message(cx));
+    qn_kernel_destroy(k);
+}
