@@ -29,6 +29,30 @@ a=$(bench "$work/window.lua" Hq=1 Hk=1 Nq=4096 Nk=4096 D=128 | field ms_best)
 b=$(bench "$work/window.lua" Hq=1 Hk=1 Nq=65536 Nk=65536 D=128 | field ms_best)
 r=$(awk "BEGIN { w = 512; p = 4096 * w - w * (w - 1) / 2; q = 65536 * w - w * (w - 1) / 2; print ($b / q) / ($a / p) }")
 echo "window of 512, time a pair at N = 65536 over N = 4096: $r (bar 1.12: $(verdict "$r" 1.12 at-most))"
+# an i32 .npy of the offsets of documents of these lengths
+offsets() {
+  local file=$1 n=0 text="" k; shift
+  text="{'descr': '<i4', 'fortran_order': False, 'shape': ($(($# + 1)),), }"
+  { printf '\x93NUMPY\x01\x00\x76\x00%-117s\n' "$text"
+    for k in 0 "$@"; do
+      n=$((n + k))
+      printf "$(printf '\\x%02x\\x%02x\\x%02x\\x%02x' $((n & 255)) $((n >> 8 & 255)) $((n >> 16 & 255)) $((n >> 24 & 255)))"
+    done
+  } >"$file"
+}
+documents() { # name, lengths..
+  local name=$1 sum=0 n t; shift
+  offsets "$work/cu.npy" "$@"
+  for n in "$@"; do
+    t=$(bench "$zoo/causal.lua" Hq=1 Hk=1 Nq="$n" Nk="$n" D=128 | field ms_best)
+    sum=$(awk "BEGIN { print $sum + $t }")
+  done
+  t=$(bench "$zoo/document.lua" cu="$work/cu.npy" Hq=1 Hk=1 Nq=8192 Nk=8192 D=128 | field ms_best)
+  r=$(awk "BEGIN { print $t / $sum }")
+  echo "$name at N = 8192 over the sum of their own times: $r (bar 1.5: $(verdict "$r" 1.5 at-most))"
+}
+documents "16 documents of 512" 512 512 512 512 512 512 512 512 512 512 512 512 512 512 512 512
+documents "16 ragged documents" 1 1200 37 900 64 2000 333 128 700 511 5 1024 250 600 299 140
 x=$(bench "$zoo/causal.lua" Hq=32 Hk=8 Nq=1 Nk=32768 D=128 --threads=2 --runs=9 | field fraction_of_read)
 echo "decode, Hq 32, Hk 8, Nk = 32768, two threads: $x of a plain read (bar 0.5: $(verdict "$x" 0.5 at-least))"
 best=1e9 bestgen=1e9
