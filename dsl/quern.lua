@@ -109,7 +109,15 @@ function qn.tensor(name, dtype, dims, options)
   if type(dims) ~= "table" then
     fail("E-DIM", "qn.tensor wants a table of dimensions as its third argument", '{ "Hq", "Nk" } or {} with numbers')
   end
-  local sample = type(options) == "table" and options.sample or nil
+  if options ~= nil and type(options) ~= "table" then
+    fail("E-SAMPLE", "qn.tensor wants a table of options as its fourth argument", "{ sample = { 0, 7 } }")
+  end
+  for option in pairs(options or {}) do
+    if option ~= "sample" then
+      fail("E-SAMPLE", "qn.tensor has no option " .. tostring(option), "{ sample = { 0, 7 } }")
+    end
+  end
+  local sample = options and options.sample
   return tagged("tensor", { name = name, dtype = dtype, dims = dims, sample = sample, order = inner.next_order() }, constant)
 end
 

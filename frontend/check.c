@@ -475,7 +475,9 @@ static void add_tensor(checker *c, const char *name, const char *const axes[4],
     for (int k = 0; k < 4; k++) {
         at[k] = (qn_axis){qn_intern(fr->ir, axes[k]), qn_extent_dim(qn_intern(fr->ir, dims[k]))};
     }
-    qn_param p = {QN_IN, qn_intern(fr->ir, name), qn_type_of(fr->ir, dtype, at, 4), NULL, {0}};
+    qn_param p = {.direction = QN_IN,
+                  .name = qn_intern(fr->ir, name),
+                  .type = qn_type_of(fr->ir, dtype, at, 4)};
     QN_PUSH(fr->ir->arena, &fr->spec->params, p);
 }
 
@@ -673,14 +675,19 @@ static void read_params(checker *c)
     for (int k = 0; k < fr->tensors.count; k++) {
         const qn_tensor *t = fr->tensors.at[k];
         if (t->used) {
-            qn_param p = {
-                QN_IN, t->name, qn_type_of(fr->ir, t->dtype, t->axes, t->rank), NULL, {0}};
+            qn_param p = {.direction = QN_IN,
+                          .name = t->name,
+                          .type = qn_type_of(fr->ir, t->dtype, t->axes, t->rank),
+                          .sample = qn_sample_of(fr, t)};
             QN_PUSH(fr->ir->arena, &fr->spec->params, p);
         }
     }
     for (int k = 0; k < fr->scalars.count; k++) {
         const qn_scalar *s = fr->scalars.at[k];
-        qn_param p = {QN_IN, s->name, qn_type_of(fr->ir, s->dtype, NULL, 0), s->value, {0}};
+        qn_param p = {.direction = QN_IN,
+                      .name = s->name,
+                      .type = qn_type_of(fr->ir, s->dtype, NULL, 0),
+                      .value = s->value};
         QN_PUSH(fr->ir->arena, &fr->spec->params, p);
     }
     for (const char *p = fr->options ? fr->options->types : NULL; p && *p;) {

@@ -265,6 +265,8 @@ qn_node *qn_name_position(qn_front *fr); /* i as a node: r + Nk - Nq, r, or i */
 
 /* tensor.c */
 qn_tensor *qn_tensor_of(qn_front *fr, const qn_host_value *host);
+/* What may be put into it when nobody gives it; errors are noted. */
+qn_sample qn_sample_of(qn_front *fr, const qn_tensor *t);
 qn_scalar *qn_scalar_of(qn_front *fr, const qn_host_value *host);
 bool qn_extent_parse(qn_front *fr, const qn_host_value *at, const char *text, qn_extent *out);
 qn_node *qn_dim_node(qn_front *fr, qn_sym name);

@@ -7,7 +7,8 @@
  * of a tensor is identity of its pointer. Tags and the fields that the frontend reads ([..] may be
  * absent; a fn is a QN_HOST_FUNCTION):
  *
- *     tensor     name, dtype, dims = {string or integer ..}, [order: integer of declaration]
+ *     tensor     name, dtype, dims = {string or integer ..}, [order: integer of declaration],
+ *                [sample: {lo, hi} or "offsets"]
  *     param      name, dtype, [default: number or boolean], [order]
  *     dim        name
  *     attention  name, [score, mask, scale, norm, out, position, outputs = {string ..},

@@ -345,6 +345,30 @@ static bool fits(const qn_host_value *v, qn_dtype dtype)
     return !qn_dtype_is_float(dtype) || dtype == QN_F64 || isinf(f) || !(fabs(f) > most);
 }
 
+/* sample = "offsets", or sample = { lo, hi }. */
+qn_sample qn_sample_of(qn_front *fr, const qn_tensor *t)
+{
+    const qn_host_value *v = t->host ? qn_host_field_of(t->host, "sample") : NULL;
+    if (!v || v->kind == QN_HOST_NIL) {
+        return (qn_sample){0};
+    }
+    bool integers = qn_dtype_is_int(t->dtype);
+    if (integers && v->kind == QN_HOST_STRING && strcmp(v->u.string.text, "offsets") == 0 &&
+        t->rank == 1) {
+        return (qn_sample){QN_SAMPLE_OFFSETS, 0, 0};
+    }
+    qn_dtype least = qn_dtype_bytes(t->dtype) > 4 ? QN_I32 : t->dtype; /* hi - lo stays exact */
+    const qn_host_value *const *x =
+        v->kind == QN_HOST_TABLE && v->u.table.nitems == 2 ? v->u.table.items : NULL;
+    if (integers && x && x[0]->kind == QN_HOST_INT && x[1]->kind == QN_HOST_INT &&
+        x[0]->u.i <= x[1]->u.i && fits(x[0], least) && fits(x[1], least)) {
+        return (qn_sample){QN_SAMPLE_RANGE, x[0]->u.i, x[1]->u.i};
+    }
+    qn_host_error(fr, "E-SAMPLE", t->host, "the sample of %s is no range of integers", t->name)
+        ->help = "sample = { 0, 7 }, or \"offsets\" for a tensor of one dimension";
+    return (qn_sample){0};
+}
+
 qn_scalar *qn_scalar_of(qn_front *fr, const qn_host_value *host)
 {
     for (int k = 0; k < fr->scalars.count; k++) {

@@ -296,12 +296,19 @@ typedef struct qn_dim {
     qn_place place;
 } qn_dim;
 
+/* What a program may put into an integer tensor that nobody gave; no part of the text. */
+typedef struct qn_sample {
+    enum { QN_SAMPLE_NONE, QN_SAMPLE_RANGE, QN_SAMPLE_OFFSETS } kind;
+    int64_t lo, hi; /* RANGE: lo <= x <= hi; OFFSETS rise from 0 to the number of keys */
+} qn_sample;
+
 typedef struct qn_param {
     qn_direction direction;
     qn_sym name;
     qn_type type;
     qn_expr *value; /* default of a scalar; NULL: must be given */
     qn_place place;
+    qn_sample sample;
 } qn_param;
 
 typedef struct qn_require {

@@ -533,6 +533,10 @@ qn_status qn_build_signature(qn_build *b, qn_kernel **out)
         return QN_E_MEMORY;
     }
     keep_params(k, b->kernel);
+    for (int t = 0; b->spec && t < k->ntensors; t++) {
+        const qn_param *p = qn_spec_param_of(b->spec, qn_intern(&b->ir, k->tensors[t].info.name));
+        k->tensors[t].sample = p ? p->sample : (qn_sample){0};
+    }
     qn_plan_build p = {.form = "", .file = b->naive, .kernel = b->kernel};
     keep_plan(k, &k->plans[0], &p);
     k->explain = "";

@@ -33,6 +33,7 @@ typedef struct qn_tensor_slot {
     int32_t rank;
     int32_t dim[QN_MAX_AXES];    /* index of the dim of an axis, or -1 */
     int64_t extent[QN_MAX_AXES]; /* where dim is -1 */
+    qn_sample sample;            /* of a spec's integer tensor */
 } qn_tensor_slot;
 
 typedef struct qn_scalar_slot {

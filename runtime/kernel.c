@@ -69,3 +69,14 @@ void qn_compile_seconds(const qn_ctx *cx, double *total, double *codegen)
     *total = cx->seconds;
     *codegen = cx->codegen_seconds;
 }
+
+int qn_kernel_sample(const qn_kernel *k, int index, int64_t *lo, int64_t *hi)
+{
+    if (!k || index < 0 || index >= k->ntensors) {
+        return 0;
+    }
+    const qn_sample *s = &k->tensors[index].sample;
+    *lo = s->lo;
+    *hi = s->hi;
+    return (int)s->kind;
+}

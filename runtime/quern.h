@@ -219,6 +219,10 @@ QN_API qn_status qn_signature(qn_ctx *cx, qn_source source, const qn_options *op
 QN_API int qn_kernel_dims(const qn_kernel *k);
 QN_API const char *qn_kernel_dim(const qn_kernel *k, int index); /* sizes that a call gives */
 
+/* What the spec says may be put into an integer tensor that nobody gives: 0 nothing, 1 numbers from
+ * *lo to *hi, 2 offsets that rise from 0 to the number of keys. Of a signature. */
+QN_API int qn_kernel_sample(const qn_kernel *k, int index, int64_t *lo, int64_t *hi);
+
 /* Floating-point operations that the definition asks for on these arguments: of a spec
  * 2 (D + Dv) for each kept pair, of a .qir twice the products of its dots. */
 QN_API qn_status qn_work(qn_ctx *cx, qn_source source, const qn_options *options,

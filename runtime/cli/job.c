@@ -86,6 +86,25 @@ static void fill(cli_tensor *x, uint64_t seed)
     }
 }
 
+static int64_t below(uint64_t *state, int64_t n)
+{
+    return n > 0 ? (int64_t)(next_bits(state) % (uint64_t)n) : 0;
+}
+
+/* Numbers lo..hi; or offsets that rise from 0 to hi by about equal steps. */
+static void fill_integers(cli_tensor *x, bool offsets, int64_t lo, int64_t hi, uint64_t seed)
+{
+    int64_t n = elements(&x->t), step = n > 1 ? hi / (n - 1) : 0;
+    for (int64_t k = 0; k < n; k++) {
+        int64_t v = lo + below(&seed, hi - lo + 1);
+        if (offsets) {
+            v = k == 0 ? 0 : k == n - 1 ? hi : (k - 1) * step + below(&seed, step) + 1;
+        }
+        size_t bytes = x->t.dtype.bits / 8u;
+        memcpy((char *)x->t.data + (size_t)k * bytes, &v, bytes); /* little endian */
+    }
+}
+
 /* ---------------------------------------------------------------- sizes */
 
 static cli_pair *find(cli_args *a, const char *name)
@@ -229,16 +248,23 @@ static int make_tensors(cli_job *j, cli_args *a)
         for (int d = 0; d < info->ndim; d++) {
             x->shape[d] = size_of(j, info->dims[d]);
         }
-        if (info->kind != QN_ARG_OUT && info->dtype.code != kDLFloat &&
-            info->dtype.code != kDLBfloat) {
-            fprintf(stderr, "%s: integers cannot be made at random; give %s=FILE.npy\n", info->name,
-                    info->name);
+        int64_t lo = 0, hi = 0;
+        bool integers = info->dtype.code != kDLFloat && info->dtype.code != kDLBfloat;
+        int sample = qn_kernel_sample(j->signature, t, &lo, &hi);
+        if (info->kind != QN_ARG_OUT && integers && !sample) {
+            fprintf(stderr,
+                    "%s: integers cannot be made up; give %s=FILE.npy, or a sample in its "
+                    "declaration\n",
+                    info->name, info->name);
             return CLI_USER;
         }
         if (!allocate(x)) {
             return cli_fail(j, QN_E_MEMORY, NULL);
         }
-        if (info->kind != QN_ARG_OUT) {
+        if (info->kind != QN_ARG_OUT && integers) {
+            fill_integers(x, sample == 2, lo, sample == 2 ? size_of(j, "Nk") : hi,
+                          (uint64_t)a->seed * 1000003u + (uint64_t)t);
+        } else if (info->kind != QN_ARG_OUT) {
             fill(x, (uint64_t)a->seed * 1000003u + (uint64_t)t);
         }
     }

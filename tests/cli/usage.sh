@@ -23,6 +23,11 @@ expect 2 "no size, parameter or tensor" "$quern" run "$root/examples/zoo/causal.
 expect 2 "expected a number" "$quern" run "$root/examples/zoo/causal.lua" Nq=three
 expect 2 "no output of that name" "$quern" run "$root/examples/zoo/causal.lua" -o z=z.npy
 expect 2 "compile wants" "$quern" compile "$root/examples/zoo/causal.lua"
-rm -f "$scratch"
+expect 0 "" "$quern" check "$root/examples/zoo/document.lua" B=1 Hq=2 Hk=1 Nq=70 Nk=70 D=16 Ndoc_p1=5
+expect 0 "" "$quern" check "$root/examples/zoo/positions.lua" B=1 Hq=2 Hk=1 Nq=30 Nk=40 D=16
+bare=$(mktemp --suffix=.lua)
+sed 's/, { sample = "offsets" }//' "$root/examples/zoo/document.lua" >"$bare"
+expect 2 "integers cannot be made up" "$quern" check "$bare" Nq=70 Nk=70
+rm -f "$scratch" "$bare"
 [ "$fails" = 0 ] && echo "usage: good"
 exit "$fails"
